@@ -135,11 +135,22 @@ typedef struct pigeon_manifest {
 #define PIGEON_IDS_(...)        PIGEON_CAT2_(PIGEON_IDS_, PIGEON_NARGS_(__VA_ARGS__))(__VA_ARGS__)
 #define PIGEON_ROWS_(...)       PIGEON_CAT2_(PIGEON_ROWS_, PIGEON_NARGS_(__VA_ARGS__))(__VA_ARGS__)
 
+/* C++17 compilers know designated initialisers, clang says that they are C++20's. */
+#if defined(__clang__) && defined(__cplusplus)
+#define PIGEON_QUIET_                                                                              \
+    _Pragma("clang diagnostic push") _Pragma("clang diagnostic ignored \"-Wc++20-designator\"")      \
+        _Pragma("clang diagnostic ignored \"-Wc99-designator\"")
+#define PIGEON_LOUD_ _Pragma("clang diagnostic pop")
+#else
+#define PIGEON_QUIET_
+#define PIGEON_LOUD_
+#endif
+
 #define PIGEON_PLUGIN(id_, version_, summary_, license_, flags_, provides_, ...)                    \
     PIGEON_NOTE_(id_ "\0" version_ "\0" summary_ "\0" license_ "\0" PIGEON_IDS_ provides_, flags_,  \
                  PIGEON_NARGS_ provides_);                                                          \
     static const pigeon_iface pigeon_provides_[] = { PIGEON_ROWS_ provides_ };                      \
-    const pigeon_plugin pigeon_plugin_v1 = { PIGEON_MAGIC,                                          \
+    PIGEON_QUIET_ const pigeon_plugin pigeon_plugin_v1 = { PIGEON_MAGIC,                                          \
                                              (uint32_t)sizeof(pigeon_plugin),                       \
                                              PIGEON_ABI_MAJOR,                                      \
                                              PIGEON_ABI_MINOR,                                      \
@@ -154,7 +165,7 @@ typedef struct pigeon_manifest {
                                              pigeon_provides_,                                      \
                                              PIGEON_COUNT(pigeon_provides_),                        \
                                              0,                                                     \
-                                             __VA_ARGS__ }
+                                             __VA_ARGS__ } PIGEON_LOUD_
 
 #define PIGEON_NOTE_(text_, flags_, nprovides_)                                                     \
     __attribute__((used, section(".note.pigeon"), aligned(4))) static const struct pigeon_note_ {                                                                     \
