@@ -1,0 +1,312 @@
+"""Starts the broker under test on a loopback port of its own, and stops it by its pid.
+
+Environment:
+  PIGEOND               the binary (default build/pigeond of this tree)
+  BROKER_KIND           pigeon (default) or mosquitto: the same cases against /usr/sbin/mosquitto
+  PIGEON_TEST_THREADS   event loops (default 1)
+  PIGEON_TEST_OPTIONS   JSON object merged into every configuration (a test's own options win)
+  PIGEON_TEST_PREFIX    words put before the command line, e.g. "valgrind -q"
+  PIGEON_TEST_KEEP      keep the temporary directories
+"""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+
+import mqtt
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+KIND = os.environ.get('BROKER_KIND', 'pigeon')
+THREADS = int(os.environ.get('PIGEON_TEST_THREADS', '1'))
+START_DEADLINE = 30.0
+STOP_DEADLINE = 10.0
+LISTENING = re.compile(r'\blistening\b.*\bport=(\d+)')
+
+# Options of Pigeon that have an equal in mosquitto.conf; the others are left out there.
+MOSQUITTO = {
+    'limits.packet_size': 'max_packet_size',
+    'limits.keepalive': 'max_keepalive',
+    'limits.topic_alias_maximum': 'max_topic_alias',
+}
+
+
+def merge(base, extra):
+    """extra over base, tables merged."""
+    out = dict(base)
+    for key, value in extra.items():
+        if isinstance(value, dict) and isinstance(out.get(key), dict):
+            value = merge(out[key], value)
+        out[key] = value
+    return out
+
+
+def flatten(options, prefix=''):
+    for key, value in options.items():
+        if isinstance(value, dict):
+            yield from flatten(value, prefix + key + '.')
+        else:
+            yield prefix + key, value
+
+
+class Broker:
+    """One broker process. options: configuration as a (nested) dict; args: more arguments."""
+
+    def __init__(self, options=None, args=(), name='broker', state_dir=None):
+        self.options, self.args, self.name = options or {}, list(args), name
+        self.dir = tempfile.mkdtemp(prefix='pigeon-test-')
+        self.state_dir = state_dir or os.path.join(self.dir, 'state')
+        os.makedirs(self.state_dir, mode=0o700, exist_ok=True)
+        self.process = self.address = None
+        self.log = []  # lines of stderr, all starts
+        self._reader = self._port = None
+        self._up = threading.Event()
+
+    # -- life
+
+    def start(self):
+        self._up.clear()
+        self._port = None
+        command = self._mosquitto() if KIND == 'mosquitto' else self._pigeon()
+        prefix = shlex.split(os.environ.get('PIGEON_TEST_PREFIX', ''))
+        self.process = subprocess.Popen(prefix + command, stdin=subprocess.DEVNULL,
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                        cwd=self.dir)
+        self._reader = threading.Thread(target=self._read_log, args=(self.process.stderr,),
+                                        daemon=True)
+        self._reader.start()
+        if not self._up.wait(START_DEADLINE) or self._port is None:
+            self.kill()
+            raise RuntimeError(f'{self.name} does not listen\n{self.report()}')
+        self.address = ('127.0.0.1', self._port)
+        return self
+
+    def _pigeon(self):
+        binary = os.environ.get('PIGEOND', os.path.join(ROOT, 'build', 'pigeond'))
+        everywhere = json.loads(os.environ.get('PIGEON_TEST_OPTIONS', '{}'))
+        config = merge({'threads': THREADS, 'state_dir': self.state_dir}, everywhere)
+        path = os.path.join(self.dir, 'pigeon.conf')
+        with open(path, 'w', encoding='utf-8') as f:
+            json.dump(merge(config, self.options), f, indent=2)  # JSON is YAML
+            f.write('\n')
+        return [os.path.abspath(binary), '-c', path, '-p', '0'] + self.args
+
+    def _mosquitto(self):
+        with socket.socket() as s:  # 2.0 cannot listen on port 0 and say which it got
+            s.bind(('127.0.0.1', 0))
+            self._wanted_port = s.getsockname()[1]
+        path = os.path.join(self.dir, 'mosquitto.conf')
+        with open(path, 'w', encoding='utf-8') as f:
+            f.write(f'listener {self._wanted_port} 127.0.0.1\nallow_anonymous true\n'
+                    'max_queued_messages 0\nlog_type all\nlog_dest stderr\n'
+                    f'persistence true\npersistence_location {self.state_dir}/\n')
+            for key, value in flatten(self.options):
+                if key in MOSQUITTO:
+                    f.write(f'{MOSQUITTO[key]} {value}\n')
+        return [shutil.which('mosquitto') or '/usr/sbin/mosquitto', '-c', path]
+
+    def _read_log(self, pipe):
+        for raw in pipe:
+            line = raw.decode('utf-8', 'replace').rstrip('\n')
+            self.log.append(line)
+            if self._up.is_set():
+                continue
+            found = LISTENING.search(line)
+            if found:
+                self._port = int(found.group(1))
+                self._up.set()
+            elif KIND == 'mosquitto' and re.search(r'mosquitto version .* running', line):
+                self._port = self._wanted_port
+                self._up.set()
+        pipe.close()
+        self._up.set()  # EOF: gone before it listened, or just gone
+
+    def stop(self):
+        """SIGTERM; returns the exit code. SIGKILL and an error when it does not go."""
+        process, self.process = self.process, None
+        if process is None:
+            return 0
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            code = process.wait(STOP_DEADLINE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise RuntimeError(f'{self.name} did not stop on SIGTERM\n{self.report()}') from None
+        finally:
+            self._reader.join(STOP_DEADLINE)
+        return code
+
+    def kill(self):
+        """SIGKILL, as in a crash."""
+        process, self.process = self.process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+            self._reader.join(STOP_DEADLINE)
+
+    def restart(self, crash=False):
+        """Stop (or SIGKILL) and start again on the same state directory, on a new port."""
+        if crash:
+            self.kill()
+        else:
+            code = self.stop()
+            if code != 0:
+                raise RuntimeError(f'{self.name} ended with {code}\n{self.report()}')
+        return self.start()
+
+    @property
+    def pid(self):
+        return self.process.pid if self.process else None
+
+    @property
+    def alive(self):
+        return self.process is not None and self.process.poll() is None
+
+    def report(self, lines=60):
+        return ''.join(f'      | {line}\n' for line in self.log[-lines:])
+
+    def cleanup(self):
+        if self.process is not None:
+            self.kill()
+        if not os.environ.get('PIGEON_TEST_KEEP'):
+            shutil.rmtree(self.dir, ignore_errors=True)
+
+
+class BrokerCase(unittest.TestCase):
+    """A test class with one broker for all its tests. Set `options` (configuration)."""
+
+    options = {}
+    args = ()
+    broker = None
+
+    @classmethod
+    def setUpClass(cls):
+        cls.broker = Broker(cls.options, cls.args, cls.__name__)
+        try:
+            cls.broker.start()
+        except BaseException:
+            cls.broker.cleanup()
+            raise
+
+    @classmethod
+    def tearDownClass(cls):
+        broker = cls.broker
+        died = broker.process is not None and not broker.alive
+        try:
+            code = broker.stop()
+            if died or code != 0:
+                raise RuntimeError(f'{cls.__name__}: the broker '
+                                   f'{"died" if died else "ended"} with {code}\n{broker.report()}')
+        finally:
+            broker.cleanup()
+
+    def setUp(self):
+        self._clients = []
+        self._log_from = len(self.broker.log)
+
+    def run(self, result=None):
+        """As unittest's; the broker's log since the test began follows a failure."""
+        before = _problems(result)
+        out = super().run(result)
+        if result is not None and _problems(result) != before and self.broker is not None:
+            lines = self.broker.log[getattr(self, '_log_from', 0):]
+            for line in lines[-40:]:
+                print(f'      | {line}', file=sys.stderr)
+            if not self.broker.alive and self.broker.process is not None:
+                print('      | (the broker is dead; starting it again)', file=sys.stderr)
+                self.broker.kill()
+                self.broker.start()
+        return out
+
+    def tearDown(self):
+        for c in self._clients:
+            c.close()
+
+    # -- names of this test's own, so that tests do not meet each other
+
+    def topic(self, *rest):
+        return '/'.join(['t', type(self).__name__, self._testMethodName, *rest])
+
+    def id(self, suffix=None):
+        """Without an argument unittest's id of the test; with one, a client id of this test."""
+        if suffix is None:
+            return super().id()
+        return f'{suffix}-{type(self).__name__[:12]}-{self._testMethodName}'[:60]
+
+    # -- clients
+
+    def raw(self, client_id=None, **kw):
+        """A client with an open socket that has not sent CONNECT. client_id: used as it is."""
+        c = mqtt.Client(self.broker, '' if client_id is None else client_id, **kw)
+        self._clients.append(c)
+        return c
+
+    def client(self, name='c', session_present=None, reason=0, **kw):
+        """A connected client with an id made of name and the test's name."""
+        c = self.raw(self.id(name), **kw)
+        c.connect(reason=reason, session_present=session_present)
+        return c
+
+    def subscriber(self, *filters, name='sub', qos=0, no_local=False, rap=False, rh=0,
+                   sub_props=None, **kw):
+        """A connected client with these filters granted at qos."""
+        c = self.client(name, **kw)
+        ack = c.subscribe(*filters, qos=qos, no_local=no_local, rap=rap, rh=rh, props=sub_props)
+        self.assertTrue(all(r <= 2 for r in ack.reasons), ack)
+        return c
+
+    def forget(self, name):
+        """Discard the session that client(name) left."""
+        c = self.client(name)
+        c.disconnect()
+
+    def fence(self, publisher, subscriber):
+        """Everything publisher sent before has reached subscriber, which has to have no other
+        traffic left to read: a marker goes the same way. Returns what came before the marker."""
+        marker = self.topic('fence', os.urandom(4).hex())
+        subscriber.subscribe(marker)
+        publisher.publish(marker, b'fence')
+        publisher.ping()
+        out = []
+        while True:
+            p = subscriber.recv()
+            if p.type == mqtt.PUBLISH and p.topic == marker:
+                return out
+            out.append(p)
+
+    def expect_nothing_from(self, publisher, subscriber):
+        """No message of publisher is on its way to subscriber (stronger than a PINGREQ when the
+        two are served by different event loops)."""
+        got = self.fence(publisher, subscriber)
+        if got:
+            raise mqtt.Failure(f'nothing expected, got {got!r}')
+
+    def still_serving(self):
+        """The broker answers a newcomer."""
+        c = mqtt.Client(self.broker, '')
+        c.connect()
+        c.ping()
+        c.disconnect()
+
+
+def _problems(result):
+    return None if result is None else len(result.failures) + len(result.errors)
+
+
+def now():
+    return time.monotonic()
+
+
+def pigeon_only(test):
+    return unittest.skipIf(KIND != 'pigeon', 'behaviour of Pigeon, not of MQTT')(test)
