@@ -1,0 +1,23 @@
+/* addr.h - an IP address and port, or "local" for UNIX sockets, in 20 bytes. A value. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define ADDR_TEXT_MAX 48
+
+enum addr_kind { ADDR_NONE, ADDR_LOCAL, ADDR_IPV4, ADDR_IPV6 };
+
+struct addr {
+    uint8_t ip[16]; /* IPv4: the first four bytes; network order */
+    uint16_t port;  /* host order */
+    uint8_t kind;   /* enum addr_kind */
+};
+
+struct sockaddr;
+
+/* v4-mapped IPv6 addresses become IPv4. */
+void addr_from_sockaddr(struct addr *r_addr, const struct sockaddr *sa, size_t len);
+/* The address without the port: "127.0.0.1", "fe80::1", "local", "-". Returns its length. */
+size_t addr_text(const struct addr *addr, char r_text[ADDR_TEXT_MAX]);
+bool addr_is_equal(const struct addr *a, const struct addr *b); /* ports are not compared */

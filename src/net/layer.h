@@ -1,0 +1,49 @@
+/* layer.h - what stands between the bytes of a stream and its socket: PROXY, TLS, WebSocket.
+ *
+ * A stack per stream, top first; no layer at all is plain TCP, which goes straight to the socket. A
+ * layer talks only to the one below (layer_below_*). It is embedded in its own object, owned by the
+ * stream, moves between loops with it and keeps no pointer to a loop. */
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+struct layer;
+struct stream;
+
+/* Results: >= 0 as said, -EAGAIN: wait for the socket (readable; also writable after
+ * layer_want_write), any other negative errno: the connection is lost (-EPROTO for a peer that
+ * breaks the layer's rules). */
+struct layer_ops {
+    const char *name;
+    /* Until it returns 0 nothing else of this layer or one above is called. May be NULL. */
+    int (*handshake)(struct layer *l);
+    /* Bytes read, 0: end of file. */
+    ssize_t (*read)(struct layer *l, void *buf, size_t len);
+    /* Bytes taken of what is offered, at least one. Taken bytes may still be inside the layer. */
+    ssize_t (*writev)(struct layer *l, const struct iovec *iov, int n_iov);
+    /* 0: nothing of the layer's own (replies, the rest of a record) waits to be sent. May be NULL.
+     */
+    int (*flush)(struct layer *l);
+    /* Bytes that read can return although the socket has none. May be NULL. */
+    size_t (*pending)(const struct layer *l);
+    /* Says goodbye (close_notify, close frame); 0: done. May be NULL. */
+    int (*shutdown)(struct layer *l);
+    void (*free)(struct layer *l);
+};
+
+struct layer { /* embedded in the layer's object */
+    const struct layer_ops *ops;
+    struct layer *below; /* NULL: the socket */
+    struct stream *stream;
+};
+
+ssize_t layer_below_read(struct layer *l, void *buf, size_t len);
+ssize_t layer_below_writev(struct layer *l, const struct iovec *iov, int n_iov);
+ssize_t layer_below_write(struct layer *l, const void *buf, size_t len);
+/* The operation that is about to return -EAGAIN is to be tried again when the socket is writable.
+ */
+void layer_want_write(struct layer *l);
+/* The layer produced output of its own (a pong): flush is called at the end of the turn. */
+void layer_want_flush(struct layer *l);
