@@ -1,4 +1,5 @@
-/* list.h - intrusive doubly linked list. The owner of the object owns the link in it; a link is in one list. */
+/* list.h - intrusive doubly linked list. The owner of the object owns the link in it; a link is in
+ * one list. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -7,11 +8,14 @@ struct list {
     struct list *prev, *next;
 };
 
-#define LIST_INIT(name) { &(name), &(name) }
-#define container_of(p, T, member) ((T *)((char *)(p) - offsetof(T, member)))
-#define LIST_FOREACH(it, head) for (struct list *it = (head)->next; it != (head); it = it->next)
-#define LIST_FOREACH_SAFE(it, head)                                                                \
-    for (struct list *it = (head)->next, *it##_next = it->next; it != (head);                      \
+#define LIST_INIT(name)  \
+    {                    \
+        &(name), &(name) \
+    }
+#define container_of(p, T, member) ((T *)((char *)(p)-offsetof(T, member)))
+#define LIST_FOREACH(it, head)     for (struct list *it = (head)->next; it != (head); it = it->next)
+#define LIST_FOREACH_SAFE(it, head)                                           \
+    for (struct list *it = (head)->next, *it##_next = it->next; it != (head); \
          it = it##_next, it##_next = it->next)
 
 static inline void list_init(struct list *l)

@@ -1,7 +1,7 @@
 /* map.h - open-addressing hash table from byte strings to pointers. One thread at a time.
  *
- * The key bytes belong to the value: the map keeps the view it was given, so the value must outlive its
- * entry. Values are never NULL. */
+ * The key bytes belong to the value: the map keeps the view it was given, so the value must outlive
+ * its entry. Values are never NULL. */
 #pragma once
 #include "base/hash.h"
 #include "base/str.h"
@@ -25,8 +25,8 @@ void *map_get(const struct map *m, struct str key);
 int map_put(struct map *m, struct str key, void *value);
 /* Returns the value that was there, or NULL. */
 void *map_remove(struct map *m, struct str key);
-/* Walks all entries: start with *it = 0; NULL at the end. Order is arbitrary; the entry just returned
- * must not be removed before the next call, except as the last act of the walk. */
+/* Walks all entries: start with *it = 0; NULL at the end. Order is arbitrary; the entry just
+ * returned must not be removed before the next call, except as the last act of the walk. */
 void *map_next(const struct map *m, uint32_t *it);
 static inline uint32_t map_count(const struct map *m)
 {

@@ -1,5 +1,6 @@
-/* pool.h - free list of equal blocks over malloc. One thread; a block may be returned to another pool of
- * the same block size. Keeps at most `keep` free blocks, gives the others back to malloc. */
+/* pool.h - free list of equal blocks over malloc. One thread; a block may be returned to another
+ * pool of the same block size. Keeps at most `keep` free blocks, gives the others back to malloc.
+ */
 #pragma once
 #include <stddef.h>
 #include <stdint.h>

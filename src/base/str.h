@@ -1,7 +1,7 @@
 /* str.h - borrowed text and bytes.
  *
- * A `struct str` is a view: pointer and length, no NUL promised, nothing owned. MQTT strings, payloads
- * and property blocks all travel as views until somebody keeps them (str_dup). */
+ * A `struct str` is a view: pointer and length, no NUL promised, nothing owned. MQTT strings,
+ * payloads and property blocks all travel as views until somebody keeps them (str_dup). */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -12,9 +12,9 @@ struct str {
     uint32_t len;
 };
 
-#define STR(lit)  ((struct str){ (lit), (uint32_t)(sizeof(lit) - 1) })
-#define STR_NULL  ((struct str){ NULL, 0 })
-#define STR_FMT   "%.*s"
+#define STR(lit)   ((struct str){ (lit), (uint32_t)(sizeof(lit) - 1) })
+#define STR_NULL   ((struct str){ NULL, 0 })
+#define STR_FMT    "%.*s"
 #define STR_ARG(s) (int)(s).len, (s).ptr
 
 static inline struct str str_from(const char *text)
@@ -34,7 +34,7 @@ static inline bool str_eq(struct str a, struct str b)
 
 static inline bool str_starts(struct str s, struct str prefix)
 {
-    return s.len >= prefix.len && memcmp(s.ptr, prefix.ptr, prefix.len) == 0;
+    return s.len >= prefix.len && (prefix.len == 0 || memcmp(s.ptr, prefix.ptr, prefix.len) == 0);
 }
 
 /* Copies `s` to the heap with a NUL behind it; NULL when out of memory. Freed with free(). */
