@@ -1,0 +1,87 @@
+/* ask.h - one question to a chain of plugins, answered at once or later.
+ *
+ * The caller embeds a `struct ask` in the object that needs the answer, fills in the first block and calls
+ * ask_run on its loop. ASK_DONE: the result is there. ASK_WAIT: `done` is called later, on the same loop,
+ * exactly once, unless ask_abandon comes first. While it waits, the ask must stay where it is; client, subject
+ * and message are pinned by the token itself, so the owner may be freed after ask_abandon.
+ * Rules: P5 of docs/concurrency.md, CH and A of docs/plugin-abi.md. */
+#pragma once
+#include "hooks/hooks.h"
+#include "hooks/hook_loop.h"
+#include "hooks/subject.h"
+
+enum { ASK_DONE = 0, ASK_WAIT = 1 };
+
+/* What plugins set with the host's setters, in the order of the calls. */
+enum ask_value_kind {
+    VALUE_CLIENTID = 1,
+    VALUE_USERNAME,
+    VALUE_PASSWORD,
+    VALUE_KEEPALIVE,
+    VALUE_CLEAN_START,
+    VALUE_SESSION_EXPIRY,
+    VALUE_WILL,      /* `message` (reference) or NULL: none; num: delay in s */
+    VALUE_LIMIT,     /* sub: PIGEON_LIMIT_*, num */
+    VALUE_PROPERTY,  /* sub: property id; a, b */
+    VALUE_AUTH_DATA, /* a */
+    VALUE_TOPIC,
+    VALUE_PAYLOAD,
+    VALUE_PROPS,
+    VALUE_QOS,
+    VALUE_RETAIN,
+    VALUE_FILTER,    /* a, num: QoS */
+    VALUE_ACL,       /* a: filter, sub: access, num: verdict; entry: whose rule */
+    VALUE_CACHE,     /* num: ttl in ms */
+    VALUE_REPLY,
+};
+
+struct ask_value {
+    struct ask_value *next;
+    enum ask_value_kind kind;
+    uint32_t sub;
+    uint32_t entry; /* chain entry that set it */
+    uint64_t num;
+    struct str a, b; /* in the memory behind this struct */
+    struct message *message;
+};
+
+struct ask {
+    /* by the caller */
+    uint32_t hook;              /* PIGEON_HOOK_* */
+    struct identity *who;       /* NULL: no client. Borrowed; must live until done or ask_abandon */
+    struct subject *subject;    /* connect_info, sub_info, exchange_info: reference given to the ask; NULL for messages */
+    struct message *message;    /* for message hooks: reference given to the ask */
+    void **exchange_slot;       /* EXCHANGE: where the plugin keeps its state of this exchange */
+    uint32_t listener;          /* index of the listener whose chains apply; 0: the broker's */
+    bool denied_by_default;     /* CH3 for `authenticate`: nobody configured and anonymous is not allowed */
+    void (*done)(struct ask *ask);
+
+    /* result */
+    int32_t verdict;            /* PIGEON_ALLOW, PIGEON_DENY, PIGEON_CONTINUE (exchange); what nobody decided is
+                                   decided by the end of the chain */
+    uint8_t reason;             /* MQTT 5 reason code of a denial, never below 0x80; 0 otherwise */
+    bool decided;               /* some entry decided, not the end of the chain */
+    char text[128];             /* reason string, or empty */
+    const char *plugin;         /* who denied, for the log; NULL: end of chain */
+    struct ask_value *values;   /* in order; owned by the ask */
+    /* subject and message are the last ones: rewritten by inbound, authorize_publish, pre_connect,
+     * authorize_subscribe. The caller takes over the references with ask_take_*. */
+
+    /* private */
+    struct ask_slot *slot;
+    uint32_t entry;
+    bool required_passed, waiting, failed;
+};
+
+
+
+int ask_run(struct hook_loop *hl, struct ask *ask);
+/* The answer is not wanted any more (client gone): cancel() is called, done is not. Then as ask_fini. */
+void ask_abandon(struct hook_loop *hl, struct ask *ask);
+/* Drops values and references that the ask still holds. */
+void ask_fini(struct ask *ask);
+struct message *ask_take_message(struct ask *ask);
+struct subject *ask_take_subject(struct ask *ask);
+const struct ask_value *ask_value_last(const struct ask *ask, enum ask_value_kind kind);
+
+

@@ -1,0 +1,62 @@
+/* hooks.h - the plugins of a broker: found, judged, loaded, chained.
+ *
+ * `struct hooks` is shared and constant while loops run (a reload swaps chains at turn boundaries);
+ * `struct hook_loop` is one loop's part: its instances, flattened chains, token slots. The floor above gives
+ * a table of what it can do for plugins; nothing here knows a connection. */
+#pragma once
+#include "base/log.h"
+#include "config/config.h"
+#include "mqtt/message.h"
+#include "net/loop.h"
+#include "pigeon/plugin.h"
+
+struct hooks;
+struct hook_loop;
+struct identity;
+struct ask;
+
+/* What the broker does for plugins. All on the loop that is named; messages are references given away. */
+struct hooks_ops {
+    void (*publish)(void *broker, uint32_t loop, struct message *m_message,
+                    void (*done)(void *arg, int32_t status), void *arg);
+    /* 0 or a negative PIGEON_E_*. deliver: as pigeon_deliver_fn, already bound to its instance; token 0 means
+     * that waiting is not possible. */
+    int32_t (*subscribe)(void *broker, uint32_t loop, struct str filter, uint8_t qos,
+                         int32_t (*deliver)(void *arg, const struct message *message), void *arg,
+                         void **r_subscription);
+    void (*unsubscribe)(void *broker, uint32_t loop, void *subscription);
+    /* Goes on with the next message after `deliver` returned PIGEON_PENDING. */
+    void (*deliver_next)(void *broker, uint32_t loop, void *subscription);
+    void (*kick)(void *broker, uint32_t loop, struct str client_id, uint8_t reason, const char *text);
+    void (*invalidate)(void *broker, uint32_t loop, const char *plugin, struct str client_id,
+                       struct str username);
+    void (*info)(void *broker, pigeon_info *info); /* any thread */
+    /* The store has failed for good: acknowledge nothing more, leave with an error. Any thread. */
+    void (*store_failed)(void *broker, const char *text);
+    void (*store_room)(void *broker, uint32_t loop); /* a full store has room again */
+};
+
+struct hooks_setup {
+    const struct config *config;
+    struct loop_group *loops;
+    struct log *log;
+    const char *node_id;
+    const struct hooks_ops *ops;
+    void *broker;
+};
+
+/* Finds, judges and loads the plugins, builds the chains; creates no instance yet. Every fault is logged with
+ * the file's name, the reason and the way out; -EINVAL then. -ENOMEM. */
+int hooks_new(const struct hooks_setup *setup, struct hooks **r_hooks);
+/* Creates all instances (each on its loop's thread is not needed: before the loops run). 0 or negative. */
+int hooks_create(struct hooks *hooks);
+struct hook_loop *hooks_loop(struct hooks *hooks, uint32_t loop);
+/* Quiesces all instances: `done` on loop 0 when every plugin is through or has been given up. */
+void hooks_quiesce(struct hooks *hooks, void (*done)(void *arg), void *arg);
+/* Destroys all instances, loops no longer run; files stay mapped. */
+void hooks_free(struct hooks **hooks);
+/* `pigeond -t` and the start: prints files (taken, available, refused and why), chains with defaults and
+ * deadlines. */
+void hooks_print(const struct hooks *hooks, FILE *out);
+/* Is a plugin with this hook in a chain? For safe defaults: CH3. */
+bool hooks_configured(const struct hooks *hooks, uint32_t hook);

@@ -1,0 +1,84 @@
+/* store.h - the door to the one store plugin: units gathered into batches, answers, scans.
+ *
+ * A loop gathers units during a turn and submits them as one batch. Batches of all loops take one order, in
+ * which arrival numbers are given; a batch's place in that order is taken inside store_submit, before it
+ * returns, so nothing that is posted afterwards can overtake it. Answers are handed out by
+ * store_run_answers on the loop that submitted, never from within another call. On the loop, unless said.
+ * Failed deletions and updates that must not be lost are kept and submitted again (STORE_AGAIN). */
+#pragma once
+#include "hooks/hooks.h"
+
+/* Waits for one unit; embedded in who waits. status: 0, -ENOSPC (full, nothing applied), -EIO (failed for
+ * good or unknown), -ENOMEM. */
+struct store_wait {
+    struct list link;
+    void (*done)(struct store_wait *w, int status);
+    uint64_t pos; /* arrival number of the unit's QUEUE_ADD, set inside store_submit */
+};
+void store_wait_init(struct store_wait *w, void (*done)(struct store_wait *w, int status));
+static inline bool store_waiting(const struct store_wait *w)
+{
+    return list_linked(&w->link);
+}
+void store_wait_cancel(struct store_wait *w); /* fine when it does not wait */
+
+#define STORE_AGAIN 1u /* on -ENOSPC: keep the unit and submit it again when there is room; the wait goes on */
+#define STORE_TRIM  2u /* only deletions */
+
+/* One unit is open at a time. What cannot be kept (no memory) makes store_unit_end return -ENOMEM. */
+void store_unit_begin(struct hook_loop *hl, uint32_t durability, uint32_t flags);
+int store_unit_end(struct hook_loop *hl, struct store_wait *wait); /* wait: NULL if nobody waits */
+bool store_unit_is_full(const struct hook_loop *hl); /* batch_max_ops reached: time to submit */
+
+void store_session_put(struct hook_loop *hl, uint64_t session, struct str client, int64_t expiry_ms,
+                       struct str extra);
+void store_session_del(struct hook_loop *hl, uint64_t session);
+void store_session_off(struct hook_loop *hl, uint64_t session, int64_t expires_in_ms);
+void store_sub_put(struct hook_loop *hl, uint64_t session, struct str key, const pigeon_sub *sub);
+void store_sub_del(struct hook_loop *hl, uint64_t session, struct str key);
+void store_retain_put(struct hook_loop *hl, struct message *message);
+void store_retain_del(struct hook_loop *hl, struct str topic);
+struct store_rcpt {
+    uint64_t session;
+    uint8_t qos, retain;
+    uint8_t n_ids;
+    const uint32_t *ids;
+    struct str share;
+};
+void store_queue_add(struct hook_loop *hl, struct message *message, const struct store_rcpt *rcpts, uint32_t n);
+void store_queue_upd(struct hook_loop *hl, uint64_t session, uint64_t pos, uint16_t packet_id, uint8_t state);
+void store_queue_del(struct hook_loop *hl, uint64_t session, uint64_t pos);
+void store_queue_move(struct hook_loop *hl, uint64_t session, uint64_t pos, const struct store_rcpt *to);
+void store_in_add(struct hook_loop *hl, uint64_t session, uint16_t packet_id);
+void store_in_del(struct hook_loop *hl, uint64_t session, uint16_t packet_id);
+void store_will_put(struct hook_loop *hl, uint64_t session, struct message *will, int64_t delay_ms);
+void store_will_due(struct hook_loop *hl, uint64_t session, int64_t due_in_ms);
+void store_will_del(struct hook_loop *hl, uint64_t session);
+
+/* Takes the gathered units' place in the order. Does nothing when there are none. */
+void store_submit(struct hook_loop *hl);
+/* Calls `done` of what has been answered. true: there was something. */
+bool store_run_answers(struct hook_loop *hl);
+/* Units submitted and not answered, all loops. Any thread. */
+uint64_t store_in_flight(const struct hooks *hooks);
+/* The last arrival number given; after a start the largest in the store. */
+uint64_t store_last_pos(const struct hooks *hooks);
+void store_set_last_pos(struct hooks *hooks, uint64_t pos); /* before loops run */
+
+/* A scan, embedded in who scans. Rows come on the loop; the op and what it points to live during the call,
+ * its message may be kept with message_ref(message_of(op->msg)). */
+struct store_scan {
+    uint32_t what;      /* PIGEON_SCAN_* */
+    uint64_t session, after_pos;
+    uint32_t limit;     /* rows; 0: no limit */
+    uint64_t high;      /* set by store_scan: the last arrival number given when the scan took its place */
+    void (*row)(struct store_scan *s, const pigeon_op *op);
+    void (*done)(struct store_scan *s, int status);
+    struct scan_state *state; /* private */
+};
+/* Submits what was gathered, then takes the scan's place in the order. 0 or negative. row and done are called
+ * by store_run_answers. */
+int store_scan(struct hook_loop *hl, struct store_scan *s);
+void store_scan_cancel(struct hook_loop *hl, struct store_scan *s);
+/* At start, before the loops run: calls row for everything and returns when it is through. 0 or negative. */
+int store_scan_all(struct hooks *hooks, uint32_t what, void (*row)(void *ctx, const pigeon_op *op), void *ctx);

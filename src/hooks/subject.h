@@ -1,0 +1,74 @@
+/* subject.h - what a question to a plugin is about: the client, a CONNECT, one filter, one AUTH step.
+ *
+ * Each is reference counted and never changes after it was made, so that a plugin which answers late keeps a
+ * valid view although connection and session are gone. References are counted by the loop that made them.
+ * Messages have their own count (mqtt/message.h). */
+#pragma once
+#include "base/str.h"
+#include "mqtt/message.h"
+#include "pigeon/types.h"
+
+/* The client as plugins see it. The plugins' per-client slots hang on it; when the last reference goes,
+ * client_free is called for every slot that is set. */
+struct identity {
+    pigeon_client view;
+    uint32_t refs;
+    struct client_slots *slots; /* private to hooks/; shared by an identity and those made from it */
+    char data[];
+};
+
+struct identity_parts {
+    struct str id, username, address, listener, tls_cn, tls_cert;
+    bool has_username;
+    uint8_t protocol, transport;
+    uint16_t port;
+    uint32_t flags; /* PIGEON_CLIENT_* */
+    uint32_t loop, keepalive_s, session_expiry_s;
+    uint64_t conn_id;
+};
+
+/* from: NULL, or the identity whose plugin slots go on in the new one. NULL when out of memory. */
+struct identity *identity_new(const struct identity_parts *parts, struct identity *from);
+void identity_parts(const struct identity *who, struct identity_parts *r_parts);
+struct identity *identity_ref(struct identity *who);
+void identity_unref(struct identity **who);
+static inline struct str identity_id(const struct identity *who)
+{
+    return (struct str){ who->view.id.ptr, who->view.id.len };
+}
+
+struct subject {
+    uint32_t refs;
+    void (*free_fn)(struct subject *s);
+};
+struct subject *subject_ref(struct subject *s);
+void subject_unref(struct subject **s);
+
+/* A CONNECT in memory of its own. The password is wiped when the object is freed. */
+struct connect_info {
+    struct subject base; /* first */
+    pigeon_connect view;
+    struct message *will; /* reference, or NULL; view.will points to its view */
+    struct str id, username; /* as asked for */
+    char *data;
+    size_t data_len;
+};
+/* connect->will is not looked at: `m_will` (NULL: none) is taken. Copies everything; NULL: out of memory
+ * (the will's reference is dropped). */
+struct connect_info *connect_info_new(const pigeon_connect *connect, struct str id, struct str username,
+                                      struct message *m_will);
+
+struct sub_info {
+    struct subject base; /* first */
+    pigeon_sub view;
+    char data[];
+};
+struct sub_info *sub_info_new(const pigeon_sub *sub);
+
+struct exchange_info {
+    struct subject base; /* first */
+    pigeon_exchange view;
+    void *slot; /* the plugin's, freed by the exchange it belongs to, not by this object */
+    char data[];
+};
+struct exchange_info *exchange_info_new(uint32_t stage, struct str method, struct str data, struct str props);
