@@ -18,7 +18,7 @@ struct cursor {
 static inline void cursor_init(struct cursor *c, const void *bytes, size_t len)
 {
     c->at = bytes;
-    c->end = c->at + len;
+    c->end = len ? c->at + len : c->at; /* no arithmetic on the NULL of an empty view */
     c->failed = false;
 }
 

@@ -63,10 +63,10 @@ enum property_type {
 struct property_info {
     uint8_t id;
     uint8_t type;        /* enum property_type */
-    bool repeats;        /* may stand more than once in one place */
     uint8_t range_error; /* reason code for a number outside min..max */
     uint32_t min, max;   /* of the number */
     uint32_t where;      /* PROPERTY_IN(...) | ... */
+    uint32_t repeats;    /* of those places, where it may stand more than once */
     const char *name;
     const char *clause; /* of MQTT 5.0 */
 };
@@ -101,15 +101,14 @@ static inline void property_iter_init(struct property_iter *it, struct str props
  * wrong type of packet (2.2.2.2), truncated, not UTF-8), -REASON_PROTOCOL_ERROR (twice, sent by the
  * wrong side, value out of range), -REASON_TOPIC_ALIAS_INVALID (alias 0). */
 int property_next(struct property_iter *it, struct property *r);
-/* Walks the whole block: 0 or the error of property_next. */
+/* Walks a whole block: 0 or the error of property_next. */
 int property_check(struct str props, uint32_t where);
 /* First property with that identifier in a checked block: true and *r, or false. */
 bool property_find(struct str props, uint8_t id, struct property *r);
 
-void property_write_number(struct writer *w, uint8_t id,
-                           uint32_t number); /* with the width of its type */
+/* With the width of the property's type. */
+void property_write_number(struct writer *w, uint8_t id, uint32_t number);
 void property_write_string(struct writer *w, uint8_t id, struct str value); /* string or binary */
 void property_write_user(struct writer *w, struct str key, struct str value);
-/* Copies the user properties of a checked block, in their order; everything else in it is left out.
- */
+/* Copies the user properties of a checked block, in their order; the rest is left out. */
 void property_write_users(struct writer *w, struct str props);

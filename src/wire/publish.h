@@ -32,14 +32,12 @@ int publish_decode(const struct frame *f, enum mqtt_version version, enum wire_f
                    struct publish_packet *r);
 
 /* The properties that a server passes on unchanged and in order (payload format, response topic,
- * correlation data, content type, user properties): all but message expiry, topic alias and
- * subscription ids. `props` has been checked; `out` has room for publish_packet.forward_len bytes
- * (the same as publish_props_filter_size). */
+ * correlation data, content type, user properties): all but message expiry, topic alias,
+ * subscription ids and, so that it works for will properties too, will delay. `props` has been
+ * checked; `out` has room for forward_len bytes, which is what publish_props_filter_size gives and
+ * publish_decode found. */
 uint32_t publish_props_filter_size(struct str props);
 void publish_props_filter(struct str props, uint32_t forward_len, uint8_t *out);
-/* The same for will properties: leaves out will delay and message expiry. */
-uint32_t publish_will_props_filter_size(struct str will_props);
-void publish_will_props_filter(struct str will_props, uint32_t forward_len, uint8_t *out);
 
 /* What goes to one receiver. */
 struct publish_head {
