@@ -22,6 +22,7 @@ import tempfile
 import threading
 import time
 import unittest
+import zlib
 
 import mqtt
 
@@ -242,7 +243,8 @@ class BrokerCase(unittest.TestCase):
         """Without an argument unittest's id of the test; with one, a client id of this test."""
         if suffix is None:
             return super().id()
-        return f'{suffix}-{type(self).__name__[:12]}-{self._testMethodName}'[:60]
+        whole = zlib.crc32(super().id().encode())
+        return f'{suffix}-{self._testMethodName[5:25]}-{whole:08x}'
 
     # -- clients
 

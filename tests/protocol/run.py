@@ -54,6 +54,7 @@ def flat(suite):
 
 
 def name_of(test):
+    test = getattr(test, 'test_case', test)  # of a subtest
     return unittest.TestCase.id(test) if isinstance(test, unittest.TestCase) else str(test)
 
 
@@ -88,7 +89,8 @@ class Tap(unittest.TestResult):
         super().addSubTest(test, subtest, err)
         if err is not None:
             if not self._bad:
-                self._line(False, test, text=self._exc_info_to_string(err, test))
+                self._line(False, test, text=str(subtest) + '\n' +
+                           self._exc_info_to_string(err, test))
             self._bad = True
 
     def addSkip(self, test, reason):
