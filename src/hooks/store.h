@@ -9,11 +9,13 @@
 #include "hooks/hooks.h"
 
 /* Waits for one unit; embedded in who waits. status: 0, -ENOSPC (full, nothing applied), -EIO (failed for
- * good or unknown), -ENOMEM. */
+ * good or unknown), -ENOMEM, -EINVAL (the store will never take this unit). In `done` everything is allowed:
+ * new units, submitting, cancelling other waits, freeing this one. */
 struct store_wait {
     struct list link;
     void (*done)(struct store_wait *w, int status);
-    uint64_t pos; /* arrival number of the unit's QUEUE_ADD, set inside store_submit */
+    uint64_t pos;  /* arrival number of the unit's (first) QUEUE_ADD, set inside store_submit */
+    uint32_t unit; /* private: index in its batch */
 };
 void store_wait_init(struct store_wait *w, void (*done)(struct store_wait *w, int status));
 static inline bool store_waiting(const struct store_wait *w)
@@ -22,7 +24,10 @@ static inline bool store_waiting(const struct store_wait *w)
 }
 void store_wait_cancel(struct store_wait *w); /* fine when it does not wait */
 
-#define STORE_AGAIN 1u /* on -ENOSPC: keep the unit and submit it again when there is room; the wait goes on */
+/* On -ENOSPC and -ENOMEM of the store: keep the unit and submit it again when there is room, or after a second;
+ * the wait goes on. Kept units keep their order, later AGAIN units line up behind them; TRIM units do not,
+ * they make the room. */
+#define STORE_AGAIN 1u
 #define STORE_TRIM  2u /* only deletions */
 
 /* One unit is open at a time. What cannot be kept (no memory) makes store_unit_end return -ENOMEM. */
@@ -55,9 +60,10 @@ void store_will_put(struct hook_loop *hl, uint64_t session, struct message *will
 void store_will_due(struct hook_loop *hl, uint64_t session, int64_t due_in_ms);
 void store_will_del(struct hook_loop *hl, uint64_t session);
 
-/* Takes the gathered units' place in the order. Does nothing when there are none. */
+/* Takes the gathered units' place in the order. Does nothing when there are none. A store that answers at once
+ * has done so when it returns: store_run_answers must follow before the loop waits. */
 void store_submit(struct hook_loop *hl);
-/* Calls `done` of what has been answered. true: there was something. */
+/* Calls `done` of what has been answered, rows and ends of scans. true: there was something. Does not nest. */
 bool store_run_answers(struct hook_loop *hl);
 /* Units submitted and not answered, all loops. Any thread. */
 uint64_t store_in_flight(const struct hooks *hooks);
@@ -73,12 +79,13 @@ struct store_scan {
     uint32_t limit;     /* rows; 0: no limit */
     uint64_t high;      /* set by store_scan: the last arrival number given when the scan took its place */
     void (*row)(struct store_scan *s, const pigeon_op *op);
-    void (*done)(struct store_scan *s, int status);
-    struct scan_state *state; /* private */
+    void (*done)(struct store_scan *s, int status); /* 0, -EIO, -ENOMEM, -ENOTSUP; the last call */
+    struct scan_state *state; /* private; NULL: no scan runs */
 };
-/* Submits what was gathered, then takes the scan's place in the order. 0 or negative. row and done are called
- * by store_run_answers. */
+/* Submits what was gathered, then takes the scan's place in the order. 0, or -ENOMEM and nothing follows. row
+ * and done are called by store_run_answers; either may cancel or free the scan. Rows of the queue with a number
+ * above `high` are left out: they reach the session on the way of live messages. */
 int store_scan(struct hook_loop *hl, struct store_scan *s);
-void store_scan_cancel(struct hook_loop *hl, struct store_scan *s);
+void store_scan_cancel(struct hook_loop *hl, struct store_scan *s); /* fine when it does not run */
 /* At start, before the loops run: calls row for everything and returns when it is through. 0 or negative. */
 int store_scan_all(struct hooks *hooks, uint32_t what, void (*row)(void *ctx, const pigeon_op *op), void *ctx);
