@@ -28,7 +28,8 @@ struct layer_ops {
     int (*flush)(struct layer *l);
     /* Bytes that read can return although the socket has none. May be NULL. */
     size_t (*pending)(const struct layer *l);
-    /* Says goodbye (close_notify, close frame); 0: done. May be NULL. */
+    /* Says goodbye (close_notify, close frame), does not wait for the answer. 0: done; -EAGAIN:
+     * again when writable. May be NULL. */
     int (*shutdown)(struct layer *l);
     void (*free)(struct layer *l);
 };

@@ -1,6 +1,6 @@
 /* loop.h - event loops. One loop = one thread = one ev_loop; a group owns all of them.
  *
- * A turn: turn_begin, due timers, I/O and mail callbacks, then rounds { mail to oneself, resumed
+ * A turn: turn_begin, I/O and mail callbacks, due timers, then rounds { mail to oneself, resumed
  * streams, turn_round, flush outboxes, flush touched streams } until nothing is left, turn_end,
  * wait. After `rounds_max` rounds the loop polls instead of waiting and goes on in the next turn.
  * Nothing here blocks but the wait itself, and nothing outlives the group. Functions marked [loop]

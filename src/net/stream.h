@@ -28,8 +28,8 @@ struct stream_ops {
     /* The out queue fell to the low mark after it had been above the high mark. May be NULL. */
     void (*on_low_water)(void *ctx);
     /* The connection is lost: err is a negative errno (-ENOMEM: ours). Comes after all data that
-     * could still be read, unless reading is paused. Once, as the last callback; never after a
-     * close of ours. */
+     * could still be read; while reading is paused it waits for stream_resume. The last callback,
+     * never after a close of ours. */
     void (*on_closed)(void *ctx, int err);
 };
 
@@ -51,7 +51,7 @@ void stream_attach(struct stream *s, struct loop *loop, const struct stream_ops 
  * paused then. Inside on_data, bytes not consumed by this call are kept. It may be posted to
  * another loop (loop_post_last) in the same turn. */
 void stream_detach(struct stream *s);
-/* Who gets the callbacks from now on. */
+/* Who gets the callbacks from now on; what is kept is offered to it in the next round. */
 void stream_set_ops(struct stream *s, const struct stream_ops *ops, void *ctx);
 
 /* No more on_data, on_eof until resumed; nothing is read from the socket. Writing goes on. */
@@ -77,8 +77,7 @@ int stream_write_ref(struct stream *s, const void *ptr, size_t len, void (*relea
                      void *m_obj);
 /* Bytes not yet taken by the kernel. */
 size_t stream_queued_bytes(const struct stream *s);
-/* Default 0, 0: on_low_water whenever the queue runs empty after a write that did not leave at
- * once. */
+/* Default: no marks, no on_low_water. */
 void stream_set_water(struct stream *s, uint32_t low, uint32_t high);
 bool stream_is_above_high(const struct stream *s);
 
@@ -91,8 +90,8 @@ void stream_abort(struct stream **s);
 
 const struct addr *stream_peer(const struct stream *s);
 void stream_set_peer(struct stream *s, const struct addr *peer); /* PROXY protocol */
-const struct addr *stream_local(const struct stream *s);
-struct loop *stream_loop(const struct stream *s); /* NULL while detached */
+struct addr stream_local(const struct stream *s);                /* a system call */
+struct loop *stream_loop(const struct stream *s);                /* NULL while detached */
 /* Total bytes of this connection on the wire. */
 uint64_t stream_bytes_in(const struct stream *s);
 uint64_t stream_bytes_out(const struct stream *s);
