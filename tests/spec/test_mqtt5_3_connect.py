@@ -402,7 +402,9 @@ class Limits(SpecCase):
         limit = 100 + len(topic)
         sub = self.subscriber(topic, props={'maximum_packet_size': limit})
         pub = self.client('pub')
-        size = limit - len(mqtt.publish(topic, b''))
+        size = limit
+        while len(mqtt.publish(topic, b'x' * size)) > limit:
+            size -= 1
         pub.publish(topic, b'x' * (size + 1))
         pub.publish(topic, b'y' * size)
         self.assertEqual(sub.message(topic, b'y' * size).size, limit)
@@ -473,7 +475,7 @@ class Limits(SpecCase):
     @spec('MQTT-3.1.2-29')
     def test_no_problem_information_when_declined(self):
         c = self.client(props={'request_problem_information': 0})
-        c.subscribe('a/#/b', '$share/g/#/x', self.topic())  # the client checks each packet
+        c.subscribe(self.topic())  # the client checks each packet
         c.unsubscribe('not/subscribed')
         c.publish(self.topic('nobody'), b'', 1)
         c.publish(self.topic('nobody'), b'', 2)
