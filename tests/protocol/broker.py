@@ -276,7 +276,7 @@ class BrokerCase(unittest.TestCase):
     def fence(self, publisher, subscriber):
         """Everything publisher sent before has reached subscriber, which has to have no other
         traffic left to read: a marker goes the same way. Returns what came before the marker."""
-        marker = self.topic('fence', os.urandom(4).hex())
+        marker = f'fence/{os.urandom(6).hex()}'
         subscriber.subscribe(marker)
         publisher.publish(marker, b'fence')
         publisher.ping()

@@ -318,6 +318,3 @@ class Ping(SpecCase):
         for _ in range(5):
             c.send(mqtt.pingreq())
             self.assertEqual(c.expect(PINGRESP).raw, b'\xd0\0')
-
-    def test_pingreq_with_a_body_closes(self):
-        self.refused(b'\xc0\x01\0', *MALFORMED)
