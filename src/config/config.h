@@ -165,8 +165,9 @@ struct config_input {
     uint32_t n_files;
     const char *const *overrides; /* "key.key=value", applied in this order after the files */
     uint32_t n_overrides;
-    int32_t port; /* of the first TCP listener instead of the written one; 0: leave it as it is */
-    bool has_tls; /* this build can serve `tls:`; false: a listener with it is an error */
+    bool has_port; /* `port` takes the place of the one of the first TCP listener */
+    uint16_t port; /* 0: any free one */
+    bool has_tls;  /* this build can serve `tls:`; false: a listener with it is an error */
 };
 
 /* Reads, merges, checks. 0; -EINVAL: something is wrong, all of it is in `d`; -ENOMEM. Reads files,
@@ -210,5 +211,5 @@ typedef void (*config_diff_fn)(void *arg, const char *key, const char *old_text,
 int config_diff(const struct config *old_config, const struct config *new_config, config_diff_fn fn,
                 void *arg);
 
-/* The reference of every option as Markdown, from the tables (docs/config.md). 0 or -ENOMEM. */
+/* The reference of every option as Markdown, from the tables (docs/config.md). 0 or -EIO. */
 int config_write_doc(FILE *out);

@@ -17,7 +17,7 @@ struct diag_item;
 struct place {
     const struct source *source; /* NULL: no place at all */
     uint32_t line, column;
-    uint32_t width; /* characters to underline, at least one */
+    uint32_t width; /* characters to underline; 0: the line is not shown (it may hold a secret) */
 };
 
 struct diag {

@@ -1,5 +1,5 @@
 /* args.h - the command line of pigeond. Points into argv and owns only its lists. Prints nothing by
- * itself but through args_usage and args_help; never opens a file. */
+ * itself but errors to `err` and the help; never opens a file. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -21,7 +21,8 @@ struct args {
     uint32_t n_files;
     const char **options; /* -o, in order, each "key=value" */
     uint32_t n_options;
-    int32_t port; /* -p, 0: not given */
+    bool has_port;
+    uint16_t port; /* -p; 0: any free one */
     bool test, version, help;
 };
 
