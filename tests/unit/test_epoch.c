@@ -281,6 +281,78 @@ static void no_loop_ever_sees_a_freed_item_and_all_are_freed_in_the_end(void **s
     free(s);
 }
 
+/* The narrow race: one loop enters and loads while another unlinks, retires and reclaims. Were
+ * entering not ordered before the load, the reclaimer would now and then see the reader still
+ * outside. */
+#define N_RACES  1000000
+#define N_SPARES 64
+
+struct spare {
+    struct epoch_item item;
+    uint64_t number, complement;
+    bool is_free;
+};
+
+struct race {
+    struct epoch epoch;
+    _Atomic(struct spare *) cell;
+    _Atomic bool is_over;
+    struct spare spare[N_SPARES];
+    unsigned n_bad;
+};
+
+static void spare_free(struct epoch_item *item)
+{
+    struct spare *s = (struct spare *)item;
+    s->number = s->complement = 0;
+    s->is_free = true;
+}
+
+static void *race_read(void *arg)
+{
+    struct race *r = arg;
+    while (!atomic_load_explicit(&r->is_over, memory_order_relaxed)) {
+        epoch_enter(&r->epoch, 1);
+        struct spare *seen = atomic_load_explicit(&r->cell, memory_order_acquire);
+        for (unsigned i = 0; i < 60; i++) {
+            r->n_bad +=
+                *(volatile uint64_t *)&seen->number != ~*(volatile uint64_t *)&seen->complement;
+        }
+        epoch_leave(&r->epoch, 1);
+    }
+    return NULL;
+}
+
+static void entering_is_ordered_before_the_loads_that_follow(void **state)
+{
+    (void)state;
+    struct race *r = calloc(1, sizeof(*r));
+    pthread_t reader;
+    assert_non_null(r);
+    epoch_init(&r->epoch, 2);
+    for (unsigned i = 0; i < N_SPARES; i++)
+        r->spare[i].is_free = true;
+    r->spare[0] = (struct spare){ .number = 1, .complement = ~UINT64_C(1) };
+    atomic_init(&r->cell, &r->spare[0]);
+    assert_int_equal(pthread_create(&reader, NULL, race_read, r), 0);
+    for (uint64_t number = 2, at = 1; number < N_RACES; at = (at + 1) % N_SPARES) {
+        struct spare *fresh = &r->spare[at];
+        if (fresh->is_free) {
+            struct spare *old = atomic_load_explicit(&r->cell, memory_order_relaxed);
+            *fresh = (struct spare){ .number = number, .complement = ~number };
+            atomic_store_explicit(&r->cell, fresh, memory_order_release);
+            epoch_retire(&r->epoch, 0, &old->item, spare_free);
+            number++;
+        }
+        epoch_reclaim(&r->epoch, 0);
+    }
+    atomic_store(&r->is_over, true);
+    pthread_join(reader, NULL);
+    assert_int_equal(r->n_bad, 0);
+    epoch_fini(&r->epoch);
+    free(r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -292,6 +364,7 @@ int main(void)
         cmocka_unit_test(what_a_free_function_retires_waits_for_the_next_reclaim),
         cmocka_unit_test(epoch_fini_frees_all_that_is_left),
         cmocka_unit_test(no_loop_ever_sees_a_freed_item_and_all_are_freed_in_the_end),
+        cmocka_unit_test(entering_is_ordered_before_the_loads_that_follow),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
