@@ -4,6 +4,8 @@ Environment:
   PIGEOND               the binary (default build/pigeond of this tree)
   BROKER_KIND           pigeon (default) or mosquitto: the same cases against /usr/sbin/mosquitto
   PIGEON_TEST_THREADS   event loops (default 1)
+  PIGEON_TEST_STORE     persistence (default memory)
+  PIGEON_TEST_PLUGINS   plugin directories, separated by colons (default: where the build has *.so)
   PIGEON_TEST_OPTIONS   JSON object merged into every configuration (a test's own options win)
   PIGEON_TEST_PREFIX    words put before the command line, e.g. "valgrind -q"
   PIGEON_TEST_KEEP      keep the temporary directories
@@ -31,13 +33,13 @@ KIND = os.environ.get('BROKER_KIND', 'pigeon')
 THREADS = int(os.environ.get('PIGEON_TEST_THREADS', '1'))
 START_DEADLINE = 30.0
 STOP_DEADLINE = 10.0
-LISTENING = re.compile(r'\blistening\b.*\bport=(\d+)')
+LISTENING = re.compile(r'\blistening\b.*\blistener=(\S+).*\bport=(\d+)')
+LISTENER = {'name': 'default', 'port': 0, 'bind': ['127.0.0.1']}
 
 # Options of Pigeon that have an equal in mosquitto.conf; the others are left out there.
 MOSQUITTO = {
     'limits.packet_size': 'max_packet_size',
-    'limits.keepalive': 'max_keepalive',
-    'limits.topic_alias_maximum': 'max_topic_alias',
+    'limits.max_keepalive': 'max_keepalive',
 }
 
 
@@ -59,6 +61,21 @@ def flatten(options, prefix=''):
             yield prefix + key, value
 
 
+def plugin_dirs(binary):
+    """Where the plugins of this build are: any directory below plugins/ with a *.so in it."""
+    given = os.environ.get('PIGEON_TEST_PLUGINS')
+    if given:
+        return given.split(':')
+    found = set()
+    for build in (os.path.dirname(binary), os.path.dirname(os.path.dirname(binary))):
+        for here, _, files in os.walk(os.path.join(build, 'plugins')):
+            if any(name.endswith('.so') for name in files):
+                found.add(here)
+        if found:
+            break
+    return sorted(found)
+
+
 class Broker:
     """One broker process. options: configuration as a (nested) dict; args: more arguments."""
 
@@ -68,15 +85,16 @@ class Broker:
         self.state_dir = state_dir or os.path.join(self.dir, 'state')
         os.makedirs(self.state_dir, mode=0o700, exist_ok=True)
         self.process = self.address = None
+        self.ports = {}  # of the listeners, by name
         self.log = []  # lines of stderr, all starts
-        self._reader = self._port = None
+        self._reader, self._wanted = None, {'default'}
         self._up = threading.Event()
 
     # -- life
 
     def start(self):
         self._up.clear()
-        self._port = None
+        self.ports = {}
         command = self._mosquitto() if KIND == 'mosquitto' else self._pigeon()
         prefix = shlex.split(os.environ.get('PIGEON_TEST_PREFIX', ''))
         self.process = subprocess.Popen(prefix + command, stdin=subprocess.DEVNULL,
@@ -85,21 +103,28 @@ class Broker:
         self._reader = threading.Thread(target=self._read_log, args=(self.process.stderr,),
                                         daemon=True)
         self._reader.start()
-        if not self._up.wait(START_DEADLINE) or self._port is None:
+        if not self._up.wait(START_DEADLINE) or not self._wanted <= set(self.ports):
             self.kill()
             raise RuntimeError(f'{self.name} does not listen\n{self.report()}')
-        self.address = ('127.0.0.1', self._port)
+        self.address = ('127.0.0.1', self.ports['default'])
         return self
 
     def _pigeon(self):
         binary = os.environ.get('PIGEOND', os.path.join(ROOT, 'build', 'pigeond'))
         everywhere = json.loads(os.environ.get('PIGEON_TEST_OPTIONS', '{}'))
-        config = merge({'threads': THREADS, 'state_dir': self.state_dir}, everywhere)
+        binary = os.path.abspath(binary)
+        config = {'threads': THREADS, 'state_dir': self.state_dir, 'listeners': [LISTENER],
+                  'persistence': os.environ.get('PIGEON_TEST_STORE', 'memory')}
+        plugins = plugin_dirs(binary)
+        if plugins:
+            config['plugins_dir'] = plugins
+        config = merge(merge(config, everywhere), self.options)
+        self._wanted = {one['name'] for one in config['listeners']}
         path = os.path.join(self.dir, 'pigeon.conf')
         with open(path, 'w', encoding='utf-8') as f:
-            json.dump(merge(config, self.options), f, indent=2)  # JSON is YAML
+            json.dump(config, f, indent=2)  # JSON is YAML
             f.write('\n')
-        return [os.path.abspath(binary), '-c', path, '-p', '0'] + self.args
+        return [binary, '-c', path] + self.args
 
     def _mosquitto(self):
         with socket.socket() as s:  # 2.0 cannot listen on port 0 and say which it got
@@ -123,10 +148,10 @@ class Broker:
                 continue
             found = LISTENING.search(line)
             if found:
-                self._port = int(found.group(1))
-                self._up.set()
+                self.ports[found.group(1).strip('"')] = int(found.group(2))
             elif KIND == 'mosquitto' and re.search(r'mosquitto version .* running', line):
-                self._port = self._wanted_port
+                self.ports['default'] = self._wanted_port
+            if self._wanted <= set(self.ports):
                 self._up.set()
         pipe.close()
         self._up.set()  # EOF: gone before it listened, or just gone

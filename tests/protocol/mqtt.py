@@ -581,7 +581,8 @@ class Client:
         while True:
             n = frame(self._buf)
             if n is not None:
-                raw, self._buf = bytes(self._buf[:n]), self._buf[n:]
+                raw = bytes(self._buf[:n])
+                del self._buf[:n]
                 try:
                     p = parse(raw, self.version)
                 except BadPacket as e:

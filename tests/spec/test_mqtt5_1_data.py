@@ -177,9 +177,9 @@ class FixedHeader(SpecCase):
         sub = self.subscriber(topic, qos=1)
         pub = self.raw(self.id('pub'))
         pub.send(mqtt.connect(self.id('pub')),
-                 *[mqtt.publish(topic, b'%d' % i, 1, i + 1) for i in range(50)],
+                 *[mqtt.publish(topic, b'%d' % i, 1, i + 1) for i in range(30)],
                  mqtt.disconnect())
-        for i in range(50):
+        for i in range(30):
             sub.message(topic, b'%d' % i)
 
 

@@ -10,6 +10,8 @@ LONG = {'session_expiry_interval': 600}
 class Receiver(SpecCase):
     """The server receives."""
 
+    options = {'limits': {'inflight_in': 20}}
+
     @spec('MQTT-4.3.2-5')
     def test_after_puback_the_same_identifier_is_a_new_message(self):
         sub = self.subscriber(self.topic(), qos=1)
@@ -62,10 +64,9 @@ class Receiver(SpecCase):
         pub.send(mqtt.publish(self.topic(), b'1', 2, 5))
         pub.expect(PUBREC, mid=5)
         pub.disconnect()
-        sub.message(self.topic(), b'1')
         pub = self.client('pub', clean=True, session_present=False)
         pub.publish(self.topic(), b'2', 2, mid=5)
-        sub.message(self.topic(), b'2')
+        sub.wait(PUBLISH, payload=b'2')  # the first may have been delivered or not
 
     @spec('MQTT-4.3.3-9')
     def test_after_a_refusing_pubrec_the_same_identifier_is_a_new_message(self):
