@@ -1,0 +1,25 @@
+#include "wire/suback.h"
+#include "fuzz_support.h"
+
+static int decode(const struct frame *f, enum mqtt_version version, enum wire_from from, void *r)
+{
+    (void)from;
+    return suback_decode(f, version, r);
+}
+
+static size_t size_of(const void *packet, enum mqtt_version version)
+{
+    return suback_size(packet, version);
+}
+
+static void encode(const void *packet, enum mqtt_version version, struct writer *w)
+{
+    suback_encode(packet, version, w);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static const struct fuzz_codec codec = { sizeof(struct suback_packet), decode, size_of,
+                                             encode };
+    return fuzz_packet(&codec, 1u << PACKET_SUBACK | 1u << PACKET_UNSUBACK, data, size);
+}
