@@ -47,7 +47,7 @@ struct stream {
     bool above_high : 1;
     bool is_tcp : 1;
 };
-_Static_assert(sizeof(struct stream) <= 320, "an idle connection is cheap");
+_Static_assert(sizeof(struct stream) <= 288, "an idle connection is cheap");
 
 /* As stream_new, without asking the system for peer and options, which the listener has given. */
 int stream_new_accepted(int m_fd, const struct addr *peer, bool is_tcp, struct stream **r_stream);
