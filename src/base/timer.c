@@ -1,5 +1,4 @@
 #include "base/timer.h"
-#include <assert.h>
 
 /* A timer stands at the level of the highest 6-bit digit in which its due time differs from now, in
  * the slot of that digit. So every slot in use lies ahead of now, and everything at a level is due
