@@ -109,10 +109,13 @@ class Broker:
         self.address = ('127.0.0.1', self.ports['default'])
         return self
 
+    @staticmethod
+    def binary():
+        return os.path.abspath(os.environ.get('PIGEOND', os.path.join(ROOT, 'build', 'pigeond')))
+
     def _pigeon(self):
-        binary = os.environ.get('PIGEOND', os.path.join(ROOT, 'build', 'pigeond'))
+        binary = self.binary()
         everywhere = json.loads(os.environ.get('PIGEON_TEST_OPTIONS', '{}'))
-        binary = os.path.abspath(binary)
         config = {'threads': THREADS, 'state_dir': self.state_dir, 'listeners': [LISTENER],
                   'persistence': os.environ.get('PIGEON_TEST_STORE', 'memory')}
         plugins = plugin_dirs(binary)
