@@ -70,35 +70,39 @@ static void on_backoff(struct timer *t, uint64_t now_ms)
 }
 
 /* Out of descriptors: the reserve one lets the connection be taken and closed, so that the peer
- * knows and the loop does not spin. False: nothing was closed. */
-static bool refuse_one(struct part *p)
+ * knows and the loop does not spin. 0: closed one; -EAGAIN: nobody was waiting (the system looks
+ * for a descriptor first); other: it did not help. */
+static int refuse_one(struct part *p)
 {
     struct loop *loop = p->loop;
-    int fd;
+    int fd, err;
 
     if (loop->reserve_fd < 0)
-        return false;
+        return -EMFILE;
     close(loop->reserve_fd);
     fd = accept4(p->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    err = errno;
     if (fd >= 0)
         close(fd);
     loop->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    if (fd >= 0)
-        count(&p->listener->n_refused);
-    return fd >= 0;
+    if (fd < 0)
+        return -err;
+    count(&p->listener->n_refused);
+    return 0;
 }
 
 /* What a failed accept means: true, try the next one. */
 static bool accept_failed(struct part *p, int err)
 {
+    if (err == EMFILE || err == ENFILE) {
+        err = -refuse_one(p);
+        if (err == 0)
+            return true;
+    }
     switch (err) {
     case EAGAIN: return false;
     case EMFILE:
     case ENFILE:
-        if (refuse_one(p))
-            return true;
-        part_backoff(p);
-        return false;
     case EBADF:
     case EINVAL:
     case ENOTSOCK:

@@ -1,0 +1,116 @@
+/* net_support.h - a recording owner for streams, and the far end of its socket. */
+#pragma once
+#include "net/loop.h"
+#include "net/stream.h"
+#include "unit.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+struct sink {
+    struct stream *s;
+    uint8_t *got; /* what was consumed */
+    size_t n_got, cap;
+    size_t frame; /* consume only whole multiples of this; 0: everything */
+    size_t shown_max;
+    uint32_t n_calls, n_eof, n_low, n_closed;
+    int err;
+    void (*in_data)(struct sink *sink); /* called before consuming */
+    void (*in_low)(struct sink *sink);
+    void *arg;
+};
+
+static inline size_t sink_on_data(void *ctx, const uint8_t *data, size_t len)
+{
+    struct sink *k = ctx;
+    size_t n = k->frame ? len - len % k->frame : len;
+    assert_int_equal(k->n_eof, 0);
+    assert_int_equal(k->n_closed, 0);
+    k->n_calls++;
+    k->shown_max = len > k->shown_max ? len : k->shown_max;
+    if (k->in_data)
+        k->in_data(k);
+    if (k->s && stream_is_paused(k->s))
+        n = 0;
+    while (k->n_got + n > k->cap) {
+        k->cap = k->cap ? 2 * k->cap : 4096;
+        k->got = realloc(k->got, k->cap);
+    }
+    if (n)
+        memcpy(k->got + k->n_got, data, n);
+    k->n_got += n;
+    return n;
+}
+
+static inline void sink_on_eof(void *ctx)
+{
+    ((struct sink *)ctx)->n_eof++;
+}
+
+static inline void sink_on_low(void *ctx)
+{
+    struct sink *k = ctx;
+    k->n_low++;
+    if (k->in_low)
+        k->in_low(k);
+}
+
+static inline void sink_on_closed(void *ctx, int err)
+{
+    struct sink *k = ctx;
+    k->n_closed++;
+    k->err = err;
+    k->s = NULL;
+}
+
+#define SINK_OPS                                               \
+    {                                                          \
+        sink_on_data, sink_on_eof, sink_on_low, sink_on_closed \
+    }
+
+static inline struct loop_group *net_group(uint32_t n_loops)
+{
+    struct loop_group *g;
+    struct loop_conf conf = { .n_loops = n_loops };
+    assert_int_equal(loop_group_new(&conf, &g), 0);
+    return g;
+}
+
+static inline void net_turns(struct loop *loop, uint32_t n)
+{
+    while (n-- > 0)
+        loop_turn(loop, false);
+}
+
+/* Everything the far end has to read now; it must be non-blocking. -1: end of file or reset. */
+static inline ssize_t far_read(int fd, uint8_t *buf, size_t len)
+{
+    size_t n = 0;
+    while (n < len) {
+        ssize_t r = recv(fd, buf + n, len - n, MSG_DONTWAIT);
+        if (r > 0)
+            n += (size_t)r;
+        else if (r < 0 && errno == EAGAIN)
+            break;
+        else
+            return n > 0 ? (ssize_t)n : -1;
+    }
+    return (ssize_t)n;
+}
+
+static inline uint8_t pattern(size_t i)
+{
+    return (uint8_t)(i * 7 + i / 251);
+}
+
+static inline bool is_pattern(const uint8_t *p, size_t from, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (p[i] != pattern(from + i))
+            return false;
+    return true;
+}
