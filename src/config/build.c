@@ -341,6 +341,7 @@ static void read_plugins(struct builder *b, const struct node *map)
 {
     struct config *c = &b->box->config;
     read_block(b, &core_plugin, NULL, b->box->place, &c->plugin_preset, NULL, NULL);
+    c->plugin_preset.place = b->box->place;
     map = free_block(b, map, "plugins");
     if (!map || !(c->plugins = new_array(b, map->n, sizeof(*c->plugins))))
         return;

@@ -162,30 +162,40 @@ static int by_place(const void *pa, const void *pb)
     return c ? c : compare(a->added, b->added);
 }
 
-void diag_print(struct diag *d, FILE *out)
+static int print_all(struct diag *d, struct buf *out)
 {
+    int err = 0;
     if (d->n_items)
         qsort(d->items, d->n_items, sizeof(*d->items), by_place);
-    for (uint32_t i = 0; i < d->n_items; i++)
-        fputs(d->items[i].text, out);
-    if (d->n_errors > d->n_items && !d->no_memory)
-        fprintf(out, "error: %u more errors\n", d->n_errors - d->n_items);
-    if (d->no_memory)
+    for (uint32_t i = 0; i < d->n_items && !err; i++)
+        err = buf_append_str(out, str_from(d->items[i].text));
+    if (!err && d->n_errors > d->n_items && !d->no_memory)
+        err = buf_printf(out, "error: %u more errors\n", d->n_errors - d->n_items);
+    if (!err && d->no_memory)
+        err = buf_append_str(out, STR("error: out of memory\n"));
+    return err;
+}
+
+void diag_print(struct diag *d, FILE *out)
+{
+    struct buf text;
+    buf_init(&text);
+    if (print_all(d, &text))
         fputs("error: out of memory\n", out);
+    else if (buf_len(&text))
+        fwrite(buf_ptr(&text), 1, buf_len(&text), out);
+    buf_fini(&text);
 }
 
 int diag_text(struct diag *d, char **r_text)
 {
-    char *text = NULL;
-    size_t len;
-    FILE *out = open_memstream(&text, &len);
-    if (!out)
+    struct buf text;
+    buf_init(&text);
+    int err = print_all(d, &text);
+    char *copy = err ? NULL : str_dup(buf_str(&text));
+    buf_fini(&text);
+    if (!copy)
         return -ENOMEM;
-    diag_print(d, out);
-    if (fclose(out)) {
-        free(text);
-        return -ENOMEM;
-    }
-    *r_text = text;
+    *r_text = copy;
     return 0;
 }

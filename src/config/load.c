@@ -63,6 +63,13 @@ static bool was_seen(struct loader *l, const char *path)
     return false;
 }
 
+/* A directory that is not there holds no files; one that cannot be read is an error. */
+static int on_glob_error(const char *path, int error)
+{
+    (void)path;
+    return error != ENOENT && error != ENOTDIR;
+}
+
 static void include_pattern(struct loader *l, const struct node *item, uint32_t depth)
 {
     char what[80];
@@ -78,12 +85,11 @@ static void include_pattern(struct loader *l, const struct node *item, uint32_t 
         return;
     }
     glob_t found;
-    int result = glob(pattern, GLOB_ERR, NULL, &found);
+    int result = glob(pattern, 0, on_glob_error, &found);
     if (result == GLOB_NOMATCH && !strpbrk(pattern, "*?["))
         load_file(l, pattern, item->place, depth + 1); /* says that it is not there */
     else if (result == GLOB_ABORTED)
-        diag_error(l->d, item->place, "cannot read the directory of '%s': %s", pattern,
-                   strerror(errno));
+        diag_error(l->d, item->place, "cannot read the directory of '%s'", pattern);
     else if (result == GLOB_NOSPACE)
         l->d->no_memory = true;
     for (size_t i = 0; result == 0 && i < found.gl_pathc; i++)

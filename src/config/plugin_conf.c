@@ -74,7 +74,7 @@ int plugin_conf_new(const struct config_plugin *block, const char *name, const p
                     uint32_t n, uint32_t stride, struct diag *d, struct plugin_conf **r_conf)
 {
     char where[96];
-    snprintf(where, sizeof(where), "of plugin '%.64s'", name);
+    snprintf(where, sizeof(where), "in the options of '%.64s'", name);
     struct table t = { .rows = table, .n = n, .stride = stride, .where = where };
     if (!table_check(&t, d))
         return d->no_memory ? -ENOMEM : -EINVAL;

@@ -15,7 +15,7 @@ struct table {
     uint32_t n;
     uint32_t stride;
     bool is_core;                /* rows are struct core_option */
-    const char *where;           /* "in 'limits'", "of plugin 'x'"; for messages */
+    const char *where;           /* "in 'limits'", "in the options of 'x'"; for messages */
     const char *const *sections; /* keys besides the rows, NULL at the end; or NULL */
 };
 

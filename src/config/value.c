@@ -11,9 +11,9 @@ struct unit {
     int64_t factor;
 };
 
-static const struct unit size_units[] = { { "t", INT64_C(1) << 40 },
-                                          { "g", INT64_C(1) << 30 },
-                                          { "m", INT64_C(1) << 20 },
+static const struct unit size_units[] = { { "T", INT64_C(1) << 40 },
+                                          { "G", INT64_C(1) << 30 },
+                                          { "M", INT64_C(1) << 20 },
                                           { "k", INT64_C(1) << 10 },
                                           { "", 1 } };
 static const struct unit time_units[] = { { "w", 604800000 }, { "d", 86400000 }, { "h", 3600000 },
@@ -59,7 +59,7 @@ static enum number read_size(const char *text, int64_t *r_number)
         return NUMBER_BAD;
     int64_t factor = 1;
     for (const struct unit *u = size_units; *u->name; u++)
-        if ((*text | 0x20) == *u->name)
+        if ((*text | 0x20) == (*u->name | 0x20))
             factor = u->factor;
     if (factor > 1)
         text++;

@@ -62,9 +62,8 @@ static struct place place_of(struct builder *b, struct fy_event *event)
         return at; /* something empty: it stands where the one before it stands */
     at.line = (uint32_t)start->line + 1;
     at.column = (uint32_t)start->column + 1;
-    if (event->type == FYET_SCALAR && end && end->line == start->line &&
-        end->column > start->column)
-        at.width = (uint32_t)(end->column - start->column);
+    if (event->type == FYET_SCALAR && end && end->line == start->line)
+        at.width = end->column > start->column ? (uint32_t)(end->column - start->column) : 0;
     b->last = at;
     return at;
 }
@@ -195,6 +194,7 @@ static int on_scalar(struct builder *b, struct fy_event *event)
         at.column -= at.column > 1;
         at.width += 2;
     }
+    at.width += !at.width;
     struct fy_token *tag = fy_event_get_tag_token(event);
     const char *tag_text = tag ? fy_token_get_text0(tag) : NULL;
     if (tag_text && !strcmp(tag_text, "tag:yaml.org,2002:str"))
