@@ -1,8 +1,9 @@
 /* message.h - an application message: immutable, reference counted, one allocation.
  *
- * `view` is what plugins see; all its pointers lead into the same block, texts have a NUL behind them. A
- * message is owned by who holds a reference. References are counted without atomics as long as the message
- * stays on one thread; message_share() must be called before another thread may take or drop one. */
+ * `view` is what plugins see; all its pointers lead into the same block, texts have a NUL behind
+ * them. A message is owned by who holds a reference. References are counted without atomics as long
+ * as the message stays on one thread; message_share() must be called before another thread may take
+ * or drop one. */
 #pragma once
 #include "base/str.h"
 #include "pigeon/types.h"
@@ -13,7 +14,7 @@ struct message {
     uint64_t from_session; /* session number of the publisher, 0: none; for No Local */
     int64_t received_ms;   /* wall clock */
     _Atomic uint32_t refs;
-    uint32_t size;         /* bytes of the whole block */
+    uint32_t size; /* bytes of the whole block */
     bool shared;
     bool expires_on_the_way; /* MQTT 5 publisher gave a Message Expiry Interval */
     char data[];
@@ -28,7 +29,7 @@ struct message_parts {
     int64_t received_ms;
     uint64_t from_session;
     pigeon_msg_id id;
-    bool shared;        /* other threads will hold references from the start */
+    bool shared; /* other threads will hold references from the start */
 };
 
 /* One reference for the caller; NULL when out of memory. */
@@ -58,5 +59,6 @@ static inline bool message_expired(const struct message *m, int64_t wall_ms)
 {
     return m->view.expires_ms && m->view.expires_ms <= wall_ms;
 }
-/* Seconds left for the Message Expiry Interval that goes out [MQTT-3.3.2-6]; at least 1 while not expired. */
+/* Seconds left for the Message Expiry Interval that goes out [MQTT-3.3.2-6]; at least 1 while not
+ * expired. */
 uint32_t message_expiry_left_s(const struct message *m, int64_t wall_ms);
