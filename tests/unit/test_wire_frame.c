@@ -244,7 +244,7 @@ static void an_empty_string_is_a_view_and_not_an_absence(void **state)
 
 static void a_writer_that_is_full_stays_failed(void **state)
 {
-    uint8_t buf[3];
+    uint8_t buf[4];
     struct writer w;
     (void)state;
     writer_init(&w, buf, sizeof(buf));
