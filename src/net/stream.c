@@ -147,6 +147,8 @@ void stream_set_ops(struct stream *s, const struct stream_ops *ops, void *ctx)
 {
     s->ops = ops;
     s->ctx = ctx;
+    if (!stream_is_live(s))
+        return;
     s->offer = true;
     stream_make_ready(s);
 }

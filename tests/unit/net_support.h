@@ -114,3 +114,58 @@ static inline bool is_pattern(const uint8_t *p, size_t from, size_t len)
             return false;
     return true;
 }
+
+/* One loop, one stream, the far end of its socket pair. */
+struct rig {
+    struct loop_group *g;
+    struct loop *loop;
+    struct sink k;
+    int far;
+};
+
+static inline void rig_init(struct rig *r, uint32_t n_loops)
+{
+    int fd[2];
+    *r = (struct rig){ .g = net_group(n_loops) };
+    r->loop = loop_group_at(r->g, 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd), 0);
+    r->far = fd[1];
+    assert_int_equal(stream_new(fd[0], NULL, &r->k.s), 0);
+    stream_attach(r->k.s, r->loop, &sink_ops, &r->k);
+    net_turns(r->loop, 1);
+}
+
+static inline void rig_fini(struct rig *r)
+{
+    if (r->k.s)
+        stream_abort(&r->k.s);
+    if (r->far >= 0)
+        close(r->far);
+    loop_group_free(&r->g);
+    free(r->k.got);
+}
+
+static inline void far_send(struct rig *r, const void *data, size_t len)
+{
+    assert_int_equal(send(r->far, data, len, MSG_NOSIGNAL), (ssize_t)len);
+}
+
+static inline void got_is(const struct rig *r, const char *text)
+{
+    assert_int_equal(r->k.n_got, strlen(text));
+    assert_memory_equal(r->k.got, text, strlen(text));
+}
+
+static inline void write_pattern(struct rig *r, size_t from, size_t len)
+{
+    uint8_t *p = malloc(len);
+    for (size_t i = 0; i < len; i++)
+        p[i] = pattern(from + i);
+    assert_int_equal(stream_write(r->k.s, p, len), 0);
+    free(p);
+}
+
+static inline void pause_me(struct sink *k)
+{
+    stream_pause(k->s);
+}
