@@ -8,10 +8,18 @@
 
 _Static_assert(sizeof(enum config_access) == sizeof(int), "table_store writes enums as int");
 
-/* clang-format off */
 #define ROW(S, name, field, t, f, d, words, low, high, core, text) \
-    { .opt = { .key = name, .preset = d, .allowed = words, .doc = text, .type = PIGEON_T_##t, .flags = f, \
-               .min = low, .max = high }, .offset = offsetof(struct S, field), .core_flags = core }
+    {                                                              \
+        .opt = { .key = name,                                      \
+                 .preset = d,                                      \
+                 .allowed = words,                                 \
+                 .doc = text,                                      \
+                 .type = PIGEON_T_##t,                             \
+                 .flags = f,                                       \
+                 .min = low,                                       \
+                 .max = high },                                    \
+        .offset = offsetof(struct S, field), .core_flags = core    \
+    }
 #define RANGE(low, high) low, high
 #define NO_RANGE         0, 0
 #define ANY_COUNT        0, INT64_C(1000000000)
@@ -21,48 +29,52 @@ _Static_assert(sizeof(enum config_access) == sizeof(int), "table_store writes en
 #define TOP(name, field, ...) ROW(config, name, field, __VA_ARGS__)
 static const struct core_option top_rows[] = {
     TOP("id", id, STRING, 0, NULL, NULL, RANGE(1, 64), CORE_NAME,
-        "Name of this node, in `$SYS/<id>/...` and in stored wills. Not set: random, made once and kept in "
-        "`state_dir/node-id`."),
+        "Name of this node, in `$SYS/<id>/...` and in stored wills. Not set: random, made once and "
+        "kept in `state_dir/node-id`."),
     TOP("threads", threads, INT, 0, "auto", NULL, RANGE(1, 64), CORE_AUTO,
         "Event loops. `auto`: 1 on up to two cores, else one per core less one."),
     TOP("state_dir", state_dir, PATH, 0, NULL, NULL, NO_RANGE, 0,
         "Directory for stores and the node id. Not set: nothing is kept on disk."),
     TOP("plugins_dir", plugins_dir, LIST, 0, NULL, NULL, NO_RANGE, CORE_PATHS,
-        "Directories in which every `*.so` is found (not recursive). Not set: the packaged directory."),
+        "Directories in which every `*.so` is found (not recursive). Not set: the packaged "
+        "directory."),
     TOP("persistence", persistence, STRING, 0, "memory", NULL, RANGE(1, 64), CORE_NAME,
-        "The store: `sqlite` means the plugin `store-sqlite`; its options stand under "
-        "`plugins: { store-sqlite: { options: ... } }`."),
+        "The store: `sqlite` means the plugin `store-sqlite`; its options stand under `plugins: { "
+        "store-sqlite: { options: ... } }`."),
     TOP("bus", bus, STRING, 0, NULL, NULL, RANGE(1, 64), CORE_NAME,
-        "The bus to other nodes: `redis` means the plugin `bus-redis`. Not set: this node is alone."),
+        "The bus to other nodes: `redis` means the plugin `bus-redis`. Not set: this node is "
+        "alone."),
     TOP("allow_anonymous", allow_anonymous, ENUM, RELOAD, "auto", "auto|true|false", NO_RANGE, 0,
-        "Whether clients come in that no plugin decided about. `auto`: over loopback addresses and unix "
-        "sockets only. A listener that is open to the network needs `true` or `false` here or in its own "
-        "block, or a plugin that authenticates."),
+        "Whether clients come in that no plugin decided about. `auto`: over loopback addresses and "
+        "unix sockets only. A listener that is open to the network needs `true` or `false` here or "
+        "in its own block, or a plugin that authenticates."),
     TOP("default_access", default_access, ENUM, RELOAD, "allow", "allow|deny", NO_RANGE, 0,
-        "Publish and subscribe when no plugin authorizes. `allow`: everything but writing to topics that "
-        "begin with `$`."),
-    TOP("on_denied_publish", on_denied_publish, ENUM, RELOAD, "acknowledge", "acknowledge|disconnect",
-        NO_RANGE, 0,
-        "A refused PUBLISH of an MQTT 3 client: acknowledged and dropped, or the connection is closed. "
-        "`disconnect` turns a wrong rule into a reconnect loop. MQTT 5 clients get reason code 0x87."),
+        "Publish and subscribe when no plugin authorizes. `allow`: everything but writing to "
+        "topics that begin with `$`."),
+    TOP("on_denied_publish", on_denied_publish, ENUM, RELOAD, "acknowledge",
+        "acknowledge|disconnect", NO_RANGE, 0,
+        "A refused PUBLISH of an MQTT 3 client: acknowledged and dropped, or the connection is "
+        "closed. `disconnect` turns a wrong rule into a reconnect loop. MQTT 5 clients get reason "
+        "code 0x87."),
     TOP("connect_timeout", connect_timeout_ms, TIME, RELOAD, "30s", NULL, RANGE(100, 3600000), 0,
         "From accept to CONNACK: TLS, WebSocket, CONNECT and all plugin answers."),
     TOP("heartbeat_interval", heartbeat_interval_ms, TIME, 0, "60s", NULL, RANGE(1000, 86400000), 0,
         "Time between two `$SYS/<id>/heartbeat`; a node is taken for dead after three."),
     TOP("drain_timeout", drain_timeout_ms, TIME, RELOAD, "60s", NULL, RANGE(0, 86400000), 0,
-        "A connection that takes none of the bytes waiting for it for so long is closed. 0: never."),
+        "A connection that takes none of the bytes waiting for it for so long is closed. 0: "
+        "never."),
     TOP("restart_grace", restart_grace_ms, TIME, 0, "10s", NULL, RANGE(0, 86400000), 0,
         "After a crash, stored wills wait at least so long for their clients to come back."),
     TOP("hook_warn", hook_warn_ms, TIME, RELOAD, "50ms", NULL, RANGE(1, 3600000), 0,
         "An event loop that is stuck for longer is logged, with the name of the plugin it is in."),
     TOP("concurrency", concurrency, INT, RELOAD, "10000", NULL, RANGE(1, 1000000), 0,
-        "Publishes of one event loop between accept and completion; beyond, reading from publishers "
-        "pauses."),
+        "Publishes of one event loop between accept and completion; beyond, reading from "
+        "publishers pauses."),
     TOP("queue_limit", queue_limit, INT, RELOAD, "42", NULL, RANGE(1, 65535), 0,
         "Packets of a client that may wait for its CONNACK; one more closes the connection."),
     TOP("max_client_id_length", max_client_id_length, INT, RELOAD, "23", NULL, RANGE(1, 65535), 0,
-        "Bytes of a client identifier in MQTT 3.1, where longer ones are refused with return code 2. See "
-        "`limits.client_id_length` for the others."),
+        "Bytes of a client identifier in MQTT 3.1, where longer ones are refused with return code "
+        "2. See `limits.client_id_length` for the others."),
     TOP("batch_max_ops", batch_max_ops, INT, RELOAD, "1000", NULL, RANGE(1, 1000000), 0,
         "Operations in one batch to the store."),
     TOP("batch_max_ms", batch_max_ms, INT, RELOAD, "0", NULL, RANGE(0, 1000), 0,
@@ -72,7 +84,8 @@ static const struct core_option top_rows[] = {
     TOP("queue_qos0", queue_qos0, BOOL, RELOAD, "false", NULL, NO_RANGE, 0,
         "Queue QoS 0 messages, too, for sessions whose client is away."),
     TOP("response_information", response_information, STRING, RELOAD, NULL, NULL, RANGE(1, 1024), 0,
-        "What MQTT 5 clients get that ask for response information: the base of their response topics."),
+        "What MQTT 5 clients get that ask for response information: the base of their response "
+        "topics."),
 };
 
 #define LOG(name, field, ...) ROW(config_log, name, field, __VA_ARGS__)
@@ -82,7 +95,8 @@ static const struct core_option log_rows[] = {
     LOG("format", format, ENUM, 0, "text", "text|json", NO_RANGE, 0, "One line per event."),
     LOG("timestamps", timestamps, ENUM, 0, "auto", "auto|true|false", NO_RANGE, 0,
         "ISO 8601 before each line. `auto`: unless journald adds its own."),
-    LOG("rate", rate, INT, RELOAD, "100", NULL, ANY_COUNT, 0, "Lines per second of one event name."),
+    LOG("rate", rate, INT, RELOAD, "100", NULL, ANY_COUNT, 0,
+        "Lines per second of one event name."),
 };
 
 #define LIM(name, field, ...) ROW(config_limits, name, field, __VA_ARGS__)
@@ -100,21 +114,22 @@ static const struct core_option limits_rows[] = {
     LIM("connect_size", connect_size, SIZE, RELOAD, "256k", NULL, RANGE(1024, MAX_PACKET), 0,
         "A CONNECT packet with its will; a longer one is refused before it is read."),
     LIM("packet_size", packet_size, SIZE, RELOAD, "100M", NULL, RANGE(1024, MAX_PACKET), 0,
-        "Any packet of a client. MQTT 5 clients are told; a larger one is answered with 0x95. Memory is "
-        "taken only for bytes that arrived."),
+        "Any packet of a client. MQTT 5 clients are told; a larger one is answered with 0x95. "
+        "Memory is taken only for bytes that arrived."),
     LIM("topic_length", topic_length, INT, RELOAD, "65535", NULL, RANGE(16, 65535), 0,
         "Bytes of a topic or filter."),
     LIM("topic_levels", topic_levels, INT, RELOAD, "200", NULL, RANGE(2, 32768), 0,
         "Levels of a topic or filter."),
-    LIM("subscriptions_per_client", subscriptions_per_client, INT, RELOAD, "1000000", NULL, ANY_COUNT, 0,
-        "Subscriptions of one session; a further one gets 0x97 (MQTT 3.1.1: 0x80)."),
+    LIM("subscriptions_per_client", subscriptions_per_client, INT, RELOAD, "1000000", NULL,
+        ANY_COUNT, 0, "Subscriptions of one session; a further one gets 0x97 (MQTT 3.1.1: 0x80)."),
     LIM("filters_per_packet", filters_per_packet, INT, RELOAD, "65535", NULL, RANGE(1, 10000000), 0,
         "Filters in one SUBSCRIBE or UNSUBSCRIBE; those beyond get 0x97."),
     LIM("inflight_in", inflight_in, INT, RELOAD, "10000", NULL, RANGE(1, 65535), 0,
-        "QoS 1 and 2 messages of one client without our acknowledgement: the receive maximum told to MQTT 5 "
-        "clients. More is answered with 0x93."),
+        "QoS 1 and 2 messages of one client without our acknowledgement: the receive maximum told "
+        "to MQTT 5 clients. More is answered with 0x93."),
     LIM("inflight_qos2_in", inflight_qos2_in, INT, RELOAD, "65535", NULL, RANGE(1, 65535), 0,
-        "QoS 2 messages of one MQTT 3 client that wait for its PUBREL; one more closes the connection."),
+        "QoS 2 messages of one MQTT 3 client that wait for its PUBREL; one more closes the "
+        "connection."),
     LIM("inflight_out", inflight_out, INT, RELOAD, "1000", NULL, RANGE(1, 65535), 0,
         "QoS 1 and 2 messages on the way to one client; never more than its own receive maximum."),
     LIM("topic_alias_in", topic_alias_in, INT, RELOAD, "100", NULL, RANGE(0, 65535), 0,
@@ -129,15 +144,18 @@ static const struct core_option limits_rows[] = {
         "Bytes waiting for one session. A single message may be larger."),
     LIM("queue_ram", queue_ram, INT, RELOAD, "1000", NULL, RANGE(1, 1000000000), 0,
         "Messages of one session kept in memory; the others stay in the store until they are due."),
-    LIM("queue_policy", queue_policy, ENUM, RELOAD, "drop_newest", "drop_newest|drop_oldest|disconnect",
-        NO_RANGE, 0, "What gives way when a queue is full. Every drop is counted."),
+    LIM("queue_policy", queue_policy, ENUM, RELOAD, "drop_newest",
+        "drop_newest|drop_oldest|disconnect", NO_RANGE, 0,
+        "What gives way when a queue is full. Every drop is counted."),
     LIM("write_buffer", write_buffer, SIZE, RELOAD, "4M", NULL, RANGE(4096, INT64_C(1) << 40), 0,
-        "Bytes waiting for one connection's socket; beyond, QoS 0 is dropped and the rest stays queued."),
+        "Bytes waiting for one connection's socket; beyond, QoS 0 is dropped and the rest stays "
+        "queued."),
     LIM("retained_messages", retained_messages, INT, RELOAD, "1000000", NULL, ANY_COUNT, 0,
         "Retained messages in all; a further one gets 0x97."),
     LIM("retained_bytes", retained_bytes, SIZE, RELOAD, "1G", NULL, ANY_BYTES, 0,
         "Bytes of all retained messages."),
-    LIM("retained_size", retained_size, SIZE, RELOAD, "0", NULL, ANY_BYTES, 0, "Bytes of one retained message."),
+    LIM("retained_size", retained_size, SIZE, RELOAD, "0", NULL, ANY_BYTES, 0,
+        "Bytes of one retained message."),
     LIM("retained_ttl", retained_ttl_ms, TIME, RELOAD, "0", NULL, ANY_TIME, CORE_SECONDS,
         "Retained messages are forgotten after it, also when they carry no expiry."),
     LIM("publish_rate", publish_rate, INT, RELOAD, "0", NULL, ANY_COUNT, 0,
@@ -145,25 +163,28 @@ static const struct core_option limits_rows[] = {
     LIM("publish_bytes", publish_bytes, SIZE, RELOAD, "0", NULL, ANY_BYTES, 0,
         "Bytes per second of one client; beyond, we read it more slowly."),
     LIM("session_expiry", session_expiry_ms, TIME, RELOAD, "0", NULL, ANY_TIME, CORE_SECONDS,
-        "Longest life of a session without its client, also of an MQTT 3 session that would live for ever. "
-        "MQTT 5 clients are told."),
-    LIM("max_keepalive", max_keepalive_ms, TIME, RELOAD, "0", NULL, RANGE(0, 65535000), CORE_SECONDS,
-        "Longest keep alive, also for clients that ask for none. MQTT 5 clients are told the shorter one; "
-        "an MQTT 3 client is held to it silently."),
-    LIM("min_keepalive", min_keepalive_ms, TIME, RELOAD, "0", NULL, RANGE(0, 65535000), CORE_SECONDS,
+        "Longest life of a session without its client, also of an MQTT 3 session that would live "
+        "for ever. MQTT 5 clients are told."),
+    LIM("max_keepalive", max_keepalive_ms, TIME, RELOAD, "0", NULL, RANGE(0, 65535000),
+        CORE_SECONDS,
+        "Longest keep alive, also for clients that ask for none. MQTT 5 clients are told the "
+        "shorter one; an MQTT 3 client is held to it silently."),
+    LIM("min_keepalive", min_keepalive_ms, TIME, RELOAD, "0", NULL, RANGE(0, 65535000),
+        CORE_SECONDS,
         "Shortest keep alive, for clients that ask for a shorter one but not for none."),
     LIM("sessions", sessions, INT, RELOAD, "1000000", NULL, ANY_COUNT, 0,
-        "Sessions, those whose client is away included; a further one is refused with 0x97 (MQTT 3: 3)."),
+        "Sessions, those whose client is away included; a further one is refused with 0x97 (MQTT "
+        "3: 3)."),
     LIM("memory", memory, SIZE, RELOAD, "auto", NULL, ANY_BYTES, CORE_AUTO,
-        "High-water mark of the broker's memory: above it nothing new is taken in. `auto`: three quarters of "
-        "what the machine or the control group has."),
+        "High-water mark of the broker's memory: above it nothing new is taken in. `auto`: three "
+        "quarters of what the machine or the control group has."),
 };
 
 #define DUR(name, field, ...) ROW(config_durability, name, field, __VA_ARGS__)
 static const struct core_option durability_rows[] = {
     DUR("default", preset, ENUM, 0, "disk", "memory|os|disk", NO_RANGE, 0,
-        "When a change counts as stored: in the store's `memory`, written to the `os` (survives a crash of "
-        "the broker), or on `disk` (survives loss of power)."),
+        "When a change counts as stored: in the store's `memory`, written to the `os` (survives a "
+        "crash of the broker), or on `disk` (survives loss of power)."),
 };
 
 #define LIS(name, field, ...) ROW(config_listener, name, field, __VA_ARGS__)
@@ -174,10 +195,14 @@ static const struct core_option listener_rows[] = {
         "TCP port. 0: any free one. A listener has a `port` or a `unix` path."),
     LIS("bind", bind, LIST, 0, "[127.0.0.1, \"::1\"]", NULL, RANGE(1, 64), 0,
         "Addresses. Not set: loopback only (`::1` where there is IPv6). Every address: `\"*\"`."),
-    LIS("unix", unix_path, PATH, 0, NULL, NULL, NO_RANGE, 0, "Path of a unix socket instead of a port."),
-    LIS("mode", mode, STRING, 0, "0660", NULL, NO_RANGE, CORE_OCTAL, "Permissions of the unix socket."),
-    LIS("protocol", protocol, ENUM, 0, "mqtt", "mqtt|websocket", NO_RANGE, 0, "What is spoken on it."),
-    LIS("tls", tls, TREE, 0, NULL, NULL, NO_RANGE, 0, "Reserved for TLS; refused where it is not built in."),
+    LIS("unix", unix_path, PATH, 0, NULL, NULL, NO_RANGE, 0,
+        "Path of a unix socket instead of a port."),
+    LIS("mode", mode, STRING, 0, "0660", NULL, NO_RANGE, CORE_OCTAL,
+        "Permissions of the unix socket."),
+    LIS("protocol", protocol, ENUM, 0, "mqtt", "mqtt|websocket", NO_RANGE, 0,
+        "What is spoken on it."),
+    LIS("tls", tls, TREE, 0, NULL, NULL, NO_RANGE, 0,
+        "Reserved for TLS; refused where it is not built in."),
     LIS("proxy_protocol", proxy_protocol, BOOL, 0, "false", NULL, NO_RANGE, 0,
         "Each connection begins with a PROXY header, version 1 or 2, that names the client."),
     LIS("max_connections", max_connections, INT, RELOAD, "0", NULL, ANY_COUNT, 0,
@@ -192,7 +217,8 @@ static const struct core_option plugin_rows[] = {
         "File name, looked for in `plugins_dir` unless it has a slash. Not set: NAME.so."),
     PLU("enabled", enabled, BOOL, 0, "true", NULL, NO_RANGE, 0, "`false` keeps a plugin out."),
     PLU("required", required, BOOL, 0, "true", NULL, NO_RANGE, 0,
-        "`false`: one that fails is only warned about. For plugins of events, metrics and control."),
+        "`false`: one that fails is only warned about. For plugins of events, metrics and "
+        "control."),
     PLU("run", run, ENUM, 0, "inline", "inline|worker", NO_RANGE, 0,
         "On the event loops, or on threads of its own where it may block."),
     PLU("workers", workers, INT, 0, "1", NULL, RANGE(1, 64), 0, "Threads with `run: worker`."),
@@ -207,7 +233,6 @@ static const struct core_option plugin_rows[] = {
     PLU("allow_unstable", allow_unstable, BOOL, 0, "false", NULL, NO_RANGE, 0,
         "Let it use interfaces that may still change (`x.` ...)."),
 };
-/* clang-format on */
 
 const struct core_section core_sections[] = {
     { "include",

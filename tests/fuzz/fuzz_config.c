@@ -5,7 +5,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* libfyaml 0.7.12 loses 2 kB over a quoted key with dozens of quotes in it; leaks of our own count. */
+/* libfyaml 0.7.12 loses 2 kB over a quoted key with dozens of quotes in it; leaks of our own count.
+ */
 const char *__lsan_default_suppressions(void);
 const char *__lsan_default_suppressions(void)
 {
