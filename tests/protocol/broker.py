@@ -159,12 +159,14 @@ class Broker:
         pipe.close()
         self._up.set()  # EOF: gone before it listened, or just gone
 
-    def stop(self):
-        """SIGTERM; returns the exit code. SIGKILL and an error when it does not go."""
+    def stop(self, term=True):
+        """SIGTERM (unless it was sent already); returns the exit code.
+
+        SIGKILL and an error when it does not go."""
         process, self.process = self.process, None
         if process is None:
             return 0
-        if process.poll() is None:
+        if term and process.poll() is None:
             process.send_signal(signal.SIGTERM)
         try:
             code = process.wait(STOP_DEADLINE)
