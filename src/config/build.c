@@ -361,6 +361,21 @@ static void check_limits(struct builder *b, const struct node *map)
         diag_error(b->d, connect->place, "'connect_size' is above 'packet_size'");
 }
 
+/* `on_deadline: next` would let a missed veto or a missed requirement pass. */
+static void check_deadlines(struct builder *b, const struct config_chains *chains)
+{
+    for (int family = 0; family < CONFIG_N_CHAINS; family++) {
+        const struct config_chain *chain = &chains->of[family];
+        for (uint32_t i = 0; i < chain->n_entries; i++) {
+            const struct config_chain_entry *e = &chain->entries[i];
+            const struct config_plugin *p = config_plugin(&b->box->config, e->plugin);
+            if (e->control != CONFIG_DECIDE && p->on_deadline == CONFIG_DEADLINE_NEXT)
+                diag_error(b->d, e->place, "'%s' has 'on_deadline: next', so it can only decide",
+                           e->plugin);
+        }
+    }
+}
+
 void config_build(struct config_box *box, const struct node *root, const struct config_input *input,
                   struct diag *d)
 {
@@ -379,4 +394,7 @@ void config_build(struct config_box *box, const struct node *root, const struct 
     read_plugins(&b, node_get(root, "plugins"));
     read_chains(&b, node_get(root, "chains"), &c->chains);
     check_limits(&b, limits);
+    check_deadlines(&b, &c->chains);
+    for (uint32_t i = 0; i < c->n_listeners; i++)
+        check_deadlines(&b, &c->listeners[i].chains);
 }

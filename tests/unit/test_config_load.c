@@ -379,6 +379,20 @@ static void chains_take_names_and_control_words_only(void **state)
         "               ^\n");
 }
 
+static void a_veto_or_requirement_cannot_be_skipped_by_a_deadline(void **state)
+{
+    (void)state;
+    bad("plugins: { a: { on_deadline: next }, b: {} }\n"
+        "chains: { authorize: [a, { veto: b }], inbound: [{ veto: a }] }\n"
+        "listeners: [{ port: 1, chains: { events: [{ require: a }] } }]\n",
+        "p.yaml:2:58: error: 'a' has 'on_deadline: next', so it can only decide\n"
+        "    chains: { authorize: [a, { veto: b }], inbound: [{ veto: a }] }\n"
+        "                                                             ^\n"
+        "p.yaml:3:54: error: 'a' has 'on_deadline: next', so it can only decide\n"
+        "    listeners: [{ port: 1, chains: { events: [{ require: a }] } }]\n"
+        "                                                         ^\n");
+}
+
 static void a_plugin_block_is_checked_like_any_other(void **state)
 {
     (void)state;
@@ -531,6 +545,7 @@ int main(void)
         cmocka_unit_test(an_address_is_a_number_a_host_or_a_star),
         cmocka_unit_test(tls_is_refused_where_it_is_not_built_in),
         cmocka_unit_test(chains_take_names_and_control_words_only),
+        cmocka_unit_test(a_veto_or_requirement_cannot_be_skipped_by_a_deadline),
         cmocka_unit_test(a_plugin_block_is_checked_like_any_other),
         cmocka_unit_test(limits_that_contradict_each_other_are_refused),
         cmocka_unit_test(a_listener_open_to_the_network_needs_a_decision),
