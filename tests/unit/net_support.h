@@ -67,10 +67,8 @@ static inline void sink_on_closed(void *ctx, int err)
     k->s = NULL;
 }
 
-#define SINK_OPS                                               \
-    {                                                          \
-        sink_on_data, sink_on_eof, sink_on_low, sink_on_closed \
-    }
+static const struct stream_ops sink_ops = { sink_on_data, sink_on_eof, sink_on_low,
+                                            sink_on_closed };
 
 static inline struct loop_group *net_group(uint32_t n_loops)
 {
