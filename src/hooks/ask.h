@@ -30,8 +30,8 @@ enum ask_value_kind {
     VALUE_QOS,
     VALUE_RETAIN,
     VALUE_FILTER,    /* a, num: QoS */
-    VALUE_ACL,       /* a: filter, sub: access, num: verdict; entry: whose rule */
-    VALUE_CACHE,     /* num: ttl in ms */
+    VALUE_ACL,       /* a: filter, sub: access, num: verdict; kept by hooks/ with the identity */
+    VALUE_CACHE,     /* num: ttl in ms; kept by hooks/ */
     VALUE_REPLY,
 };
 
@@ -39,7 +39,7 @@ struct ask_value {
     struct ask_value *next;
     enum ask_value_kind kind;
     uint32_t sub;
-    uint32_t entry; /* chain entry that set it */
+    uint32_t entry; /* index of the plugin that set it */
     uint64_t num;
     struct str a, b; /* in the memory behind this struct */
     struct message *message;
@@ -51,8 +51,9 @@ struct ask {
     struct identity *who;       /* NULL: no client. Borrowed; must live until done or ask_abandon */
     struct subject *subject;    /* connect_info, sub_info, exchange_info: reference given to the ask; NULL for messages */
     struct message *message;    /* for message hooks: reference given to the ask */
-    void **exchange_slot;       /* EXCHANGE: where the plugin keeps its state of this exchange */
-    uint32_t listener;          /* index of the listener whose chains apply; 0: the broker's */
+    void **exchange_slot;       /* EXCHANGE: the connection's handle of this exchange; NULL in it before the first
+                                   step, see ask_exchange_end */
+    uint32_t listener;          /* whose chains apply: 0 the broker's, i + 1 those of config->listeners[i] */
     bool denied_by_default;     /* CH3 for `authenticate`: nobody configured and anonymous is not allowed */
     void (*done)(struct ask *ask);
 
@@ -69,10 +70,14 @@ struct ask {
 
     /* private */
     struct ask_slot *slot;
+    const struct chain *chain;
+    struct hook_loop *hl;
+    struct identity *who_now;    /* reference: `who` as rewritten; NULL: as it was */
+    struct exchange *exchange;
+    struct ask_value **last;     /* end of `values` */
     uint32_t entry;
-    bool required_passed, waiting, failed;
+    bool required_passed, waiting;
 };
-
 
 
 int ask_run(struct hook_loop *hl, struct ask *ask);
@@ -83,5 +88,6 @@ void ask_fini(struct ask *ask);
 struct message *ask_take_message(struct ask *ask);
 struct subject *ask_take_subject(struct ask *ask);
 const struct ask_value *ask_value_last(const struct ask *ask, enum ask_value_kind kind);
-
-
+/* An exchange of enhanced authentication is over, or its connection is: drops the handle, NULL in it is fine.
+ * After a final verdict the handle is empty already. On the loop of the asks. */
+void ask_exchange_end(void **exchange_slot);

@@ -9,6 +9,7 @@
 #include "mqtt/message.h"
 #include "net/loop.h"
 #include "pigeon/plugin.h"
+#include <stdio.h>
 
 struct hooks;
 struct hook_loop;
@@ -43,6 +44,7 @@ struct hooks_setup {
     const char *node_id;
     const struct hooks_ops *ops;
     void *broker;
+    FILE *report; /* hooks_print goes there at the end of hooks_new, also of one that fails; NULL: nowhere */
 };
 
 /* Finds, judges and loads the plugins, builds the chains; creates no instance yet. Every fault is logged with
@@ -50,10 +52,14 @@ struct hooks_setup {
 int hooks_new(const struct hooks_setup *setup, struct hooks **r_hooks);
 /* Creates all instances (each on its loop's thread is not needed: before the loops run). 0 or negative. */
 int hooks_create(struct hooks *hooks);
+/* Each plugin judges its options (check), without creating an instance. 0 or -EINVAL; faults are logged. Part
+ * of hooks_create; alone for `pigeond -t`, which does it in a child process. */
+int hooks_check(struct hooks *hooks);
 struct hook_loop *hooks_loop(struct hooks *hooks, uint32_t loop);
 /* Quiesces all instances: `done` on loop 0 when every plugin is through or has been given up. */
 void hooks_quiesce(struct hooks *hooks, void (*done)(void *arg), void *arg);
-/* Destroys all instances, loops no longer run; files stay mapped. */
+/* Destroys all instances, loops no longer run; files stay mapped. Runs what mail is left (loop_group_settle)
+ * once the instances are gone, so the loops' own callbacks must still be good, and the loop group outlives it. */
 void hooks_free(struct hooks **hooks);
 /* `pigeond -t` and the start: prints files (taken, available, refused and why), chains with defaults and
  * deadlines. */

@@ -37,6 +37,12 @@ static inline struct str identity_id(const struct identity *who)
     return (struct str){ who->view.id.ptr, who->view.id.len };
 }
 
+/* Do rules that were pushed for this client have to be looked at for each delivery? Then ask AUTHORIZE_DELIVER
+ * even if no plugin has that hook. */
+bool acl_checks_deliver(const struct identity *who);
+/* hooks_ops.invalidate, for each client that is meant: drops the plugin's rules and remembered verdicts. */
+void identity_drop_rules(struct identity *who, const char *plugin);
+
 struct subject {
     uint32_t refs;
     void (*free_fn)(struct subject *s);

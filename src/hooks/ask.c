@@ -1,0 +1,596 @@
+#include "hooks/ask.h"
+#include "hooks/ask_value.h"
+#include "hooks/chain.h"
+#include "hooks/client_slots.h"
+#include "hooks/pending.h"
+#include "wire/reason.h"
+#include <assert.h>
+#include <errno.h>
+
+/* Outcomes of one entry beside the verdicts. */
+#define ENTRY_SKIP (-1000) /* the entry has nothing to do with this question */
+
+/* The request is denied by the host, not by what the plugin said. */
+static int32_t refuse(struct ask *ask, const struct step *step, uint8_t reason, const char *why)
+{
+    struct plugin *p = step->inst->plugin;
+
+    atomic_fetch_add_explicit(&p->stats.n_refused, 1, memory_order_relaxed);
+    log_warn(ask->hl->hooks->log, "plugin_request_failed", LZ("plugin", p->name),
+             LZ("hook", hook_name(step->hook)), LZ("reason", why));
+    ask->reason = reason;
+    ask->text[0] = '\0';
+    return PIGEON_DENY;
+}
+
+static struct identity *who_of(const struct ask *ask)
+{
+    return ask->who_now ? ask->who_now : ask->who;
+}
+
+/* ---- calling ----------------------------------------------------------------------------------
+ */
+
+static int32_t step_call(const struct step *step, struct ask_slot *slot, struct hook_loop *here)
+{
+    void *self = step->inst->self;
+    int32_t verdict = PIGEON_DENY;
+
+    atomic_store_explicit(&here->crumb.hook, step->hook, memory_order_relaxed);
+    atomic_store_explicit(&here->crumb.conn_id, slot->req.client ? slot->req.client->conn_id : 0,
+                          memory_order_relaxed);
+    atomic_store_explicit(&here->crumb.inst, step->inst, memory_order_relaxed);
+    switch (step->hook) {
+    case PIGEON_HOOK_PRE_CONNECT:
+    case PIGEON_HOOK_AUTHENTICATE: verdict = step->fn.connect(self, &slot->req, slot->view); break;
+    case PIGEON_HOOK_EXCHANGE: verdict = step->fn.exchange(self, &slot->req, slot->view); break;
+    case PIGEON_HOOK_AUTHORIZE_SUBSCRIBE:
+        verdict = step->fn.sub(self, &slot->req, slot->view);
+        break;
+    default: verdict = step->fn.msg(self, &slot->req, slot->view); break;
+    }
+    atomic_store_explicit(&here->crumb.inst, NULL, memory_order_relaxed);
+    return verdict;
+}
+
+/* A message that a hook may keep, or that another thread will see, counts its references atomically
+ * from now on. authorize_deliver cannot wait: host->msg_ref does it there. */
+static void share(const struct ask *ask, const struct step *step)
+{
+    struct message *m = ask->message;
+
+    if (m && !m->shared &&
+        (step->hook != PIGEON_HOOK_AUTHORIZE_DELIVER || plugin_is_shared(step->inst->plugin)))
+        message_share(m);
+    if (step->hook == PIGEON_HOOK_PRE_CONNECT || step->hook == PIGEON_HOOK_AUTHENTICATE) {
+        m = ((struct connect_info *)ask->subject)->will;
+        if (m && !m->shared)
+            message_share(m);
+    }
+}
+
+static bool prepare_exchange(struct ask *ask, const struct step *step, struct ask_slot *slot)
+{
+    if (ask->exchange && ask->exchange->slot && ask->exchange->inst != step->inst)
+        exchange_unref(&ask->exchange);
+    if (!ask->exchange)
+        ask->exchange = exchange_new(ask->hl->index);
+    if (!ask->exchange)
+        return false;
+    ask->exchange->inst = step->inst;
+    slot->exchange_view = ((struct exchange_info *)ask->subject)->view;
+    slot->exchange_view.slot = &ask->exchange->slot;
+    slot->view = &slot->exchange_view;
+    return true;
+}
+
+static bool prepare(struct ask *ask, const struct step *step, struct ask_slot *slot)
+{
+    struct identity *who = who_of(ask);
+    struct client_slots *cs = NULL;
+
+    if (who) {
+        cs = client_slots_of(who, ask->hl->hooks);
+        if (!cs)
+            return false;
+    }
+    slot->step = step;
+    slot->req.size = sizeof(slot->req);
+    slot->req.hook = step->hook;
+    slot->req.deadline_ns = (int64_t)(loop_now_ms(ask->hl->loop) + step->deadline_ms) * 1000000;
+    slot->req.client = who ? &who->view : NULL;
+    slot->req.client_slot = cs ? &cs->slot[step->inst->plugin->index] : NULL;
+    share(ask, step);
+    switch (step->hook) {
+    case PIGEON_HOOK_PRE_CONNECT:
+    case PIGEON_HOOK_AUTHENTICATE: slot->view = &((struct connect_info *)ask->subject)->view; break;
+    case PIGEON_HOOK_AUTHORIZE_SUBSCRIBE:
+        slot->view = &((struct sub_info *)ask->subject)->view;
+        break;
+    case PIGEON_HOOK_EXCHANGE: return prepare_exchange(ask, step, slot);
+    default: slot->view = &ask->message->view; break;
+    }
+    return true;
+}
+
+static void pin(const struct ask *ask, struct ask_slot *slot)
+{
+    struct identity *who = who_of(ask);
+
+    slot->who = who ? identity_ref(who) : NULL;
+    slot->subject = ask->subject ? subject_ref(ask->subject) : NULL;
+    slot->message = ask->message ? message_ref(ask->message) : NULL;
+    slot->exchange = ask->exchange ? exchange_ref(ask->exchange) : NULL;
+    slot_count(slot);
+}
+
+/* ---- settling one entry ------------------------------------------------------------------------
+ */
+
+static struct str topic_of(const struct ask *ask)
+{
+    if (ask->hook == PIGEON_HOOK_AUTHORIZE_SUBSCRIBE) {
+        pigeon_str f = ((const struct sub_info *)ask->subject)->view.effective;
+
+        return (struct str){ f.ptr, f.len };
+    }
+    return message_topic(ask->message);
+}
+
+static struct acl_key key_of(const struct ask *ask, const struct step *step)
+{
+    bool is_message = ask->hook != PIGEON_HOOK_AUTHORIZE_SUBSCRIBE;
+
+    return (struct acl_key){
+        .plugin = step->inst->plugin->index,
+        .hook = ask->hook,
+        .qos =
+            is_message ? ask->message->view.qos : ((const struct sub_info *)ask->subject)->view.qos,
+        .retain = is_message ? ask->message->view.retain : 0,
+        .topic = topic_of(ask),
+    };
+}
+
+/* set_cache keeps a verdict only when it was the whole answer: a rewritten message is asked for
+ * again. */
+static void remember(struct ask *ask, const struct step *step, const struct ask_slot *slot,
+                     int32_t verdict)
+{
+    const struct ask_value *v = slot->values;
+    struct identity *who = who_of(ask);
+    struct acl_key key;
+
+    if (!who || !v || v->kind != VALUE_CACHE || v->next || v->num == 0)
+        return;
+    key = key_of(ask, step);
+    acl_remember(&who->slots->acl, &key, verdict, loop_now_ms(ask->hl->loop) + v->num);
+}
+
+/* What the answer in the slot comes to. The slot's values go over to the ask. */
+static int32_t settle(struct ask *ask, const struct step *step, struct ask_slot *slot,
+                      int32_t verdict)
+{
+    struct plugin *p = step->inst->plugin;
+    struct ask_value *added = slot->values, **last = slot->last;
+    int r = 0;
+
+    if (slot->failed)
+        verdict = refuse(ask, step, REASON_UNSPECIFIED_ERROR, "a value could not be set");
+    if (verdict < PIGEON_NEXT || verdict > PIGEON_CONTINUE || verdict == PIGEON_PENDING ||
+        (verdict == PIGEON_CONTINUE && ask->hook != PIGEON_HOOK_EXCHANGE)) {
+        atomic_fetch_add_explicit(&p->stats.n_bad_verdicts, 1, memory_order_relaxed);
+        log_error(ask->hl->hooks->log, "plugin_bad_verdict", LZ("plugin", p->name),
+                  LZ("hook", hook_name(step->hook)), LI("verdict", verdict));
+        verdict = PIGEON_DENY;
+    }
+    if (added) {
+        if (acl_access(ask->hook) && !slot->failed)
+            remember(ask, step, slot, verdict);
+        slot->values = NULL;
+        slot->last = &slot->values;
+        if (verdict == PIGEON_DENY)
+            ask_values_keep(ask, added, last);
+        else
+            r = ask_values_apply(ask, added, last);
+    }
+    if (r < 0)
+        return refuse(ask, step, REASON_QUOTA_EXCEEDED, "out of memory");
+    if (verdict == PIGEON_DENY && !slot->failed) {
+        ask->reason = slot->reason;
+        memcpy(ask->text, slot->text, sizeof(ask->text));
+    }
+    if (ask->exchange && verdict != PIGEON_CONTINUE && ask->exchange->slot)
+        exchange_unref(&ask->exchange);
+    return verdict;
+}
+
+/* CH2. true: the chain has ended. */
+static bool is_final(struct ask *ask, const struct step *step, int32_t verdict)
+{
+    bool deny = verdict == PIGEON_DENY;
+
+    switch (step->control) {
+    case CONFIG_REQUIRE:
+        if (verdict == PIGEON_ALLOW) {
+            ask->required_passed = true;
+            return false;
+        }
+        deny = verdict != PIGEON_CONTINUE;
+        break;
+    case CONFIG_VETO:
+        if (!deny)
+            return false;
+        break;
+    default:
+        if (verdict == PIGEON_NEXT)
+            return false;
+        break;
+    }
+    ask->verdict = deny ? PIGEON_DENY : verdict;
+    ask->decided = true;
+    ask->plugin = deny ? step->inst->plugin->name : NULL;
+    return true;
+}
+
+/* ---- waiting ----------------------------------------------------------------------------------
+ */
+
+static int go_on(struct ask *ask);
+static int finish(struct ask *ask);
+
+static void resume(struct ask *ask, const struct step *step, int32_t verdict)
+{
+    int r;
+
+    ask->waiting = false;
+    if (is_final(ask, step, verdict)) {
+        r = finish(ask);
+    } else {
+        ask->entry++;
+        r = go_on(ask);
+    }
+    if (r == ASK_DONE)
+        ask->done(ask);
+}
+
+static void on_answer(struct ask_slot *slot, int32_t verdict)
+{
+    struct ask *ask = slot->owner;
+    const struct step *step = slot->step;
+
+    ask->slot = NULL;
+    verdict = settle(ask, step, slot, verdict);
+    slot_release(slot);
+    resume(ask, step, verdict);
+}
+
+/* The values of an entry that is too late are not taken over, and its exchange is its own. */
+static void on_deadline(struct ask_slot *slot)
+{
+    struct ask *ask = slot->owner;
+    const struct step *step = slot->step;
+
+    slot->owner = NULL;
+    ask->slot = NULL;
+    exchange_unref(&ask->exchange);
+    log_warn(ask->hl->hooks->log, "plugin_deadline", LZ("plugin", step->inst->plugin->name),
+             LZ("hook", hook_name(step->hook)), LU("deadline_ms", step->deadline_ms),
+             LZ("outcome", step->next_on_deadline ? "next" : "deny"));
+    ask->reason = 0;
+    ask->text[0] = '\0';
+    resume(ask, step, step->next_on_deadline ? PIGEON_NEXT : PIGEON_DENY);
+}
+
+static void wait_for(struct ask *ask, struct ask_slot *slot)
+{
+    slot->owner = ask;
+    slot->fn = on_answer;
+    ask->waiting = true;
+    slot_arm(slot, loop_now_ms(ask->hl->loop) + slot->step->deadline_ms, on_deadline);
+}
+
+static void on_hop_back(struct loop *here, struct mail *m)
+{
+    (void)here;
+    slot_mail_back(container_of(m, struct ask_slot, hop_mail));
+}
+
+/* At home of a SINGLE instance. The views stay pinned until the mail is back, even if another
+ * thread answers while the hook still runs. */
+static void on_hop(struct loop *here, struct mail *m)
+{
+    struct ask_slot *slot = container_of(m, struct ask_slot, hop_mail);
+    struct instance *inst = slot->step->inst;
+    int32_t verdict = PIGEON_DENY;
+
+    if (word_state(atomic_load_explicit(&slot->word, memory_order_acquire)) == SLOT_PENDING &&
+        inst->created) {
+        slot->unseen = false;
+        verdict = step_call(slot->step, slot, inst->hooks->loop[inst->loop]);
+    }
+    if (verdict != PIGEON_PENDING)
+        pending_complete(inst, slot->req.token, verdict);
+    loop_post(here, slot->hl->index, m, on_hop_back);
+}
+
+static void hop(struct ask *ask, const struct step *step, struct ask_slot *slot)
+{
+    pin(ask, slot);
+    wait_for(ask, slot);
+    slot->unseen = true;
+    slot->mails_out++;
+    loop_post(ask->hl->loop, step->inst->loop, &slot->hop_mail, on_hop);
+}
+
+/* authorize_deliver said PENDING: that is a denial, and the plugin still has the request. */
+static int32_t deny_waiting(struct ask *ask, const struct step *step, struct ask_slot *slot)
+{
+    pin(ask, slot);
+    slot_kill(slot, PIGEON_CANCEL_DEADLINE);
+    return refuse(ask, step, 0, "authorize_deliver must answer at once");
+}
+
+/* ---- one entry ---------------------------------------------------------------------------------
+ */
+
+static uint8_t busy_reason(uint32_t hook)
+{
+    return hook <= PIGEON_HOOK_EXCHANGE ? REASON_SERVER_BUSY : REASON_QUOTA_EXCEEDED;
+}
+
+/* A verdict, or PIGEON_PENDING: the ask waits. */
+static int32_t ask_hook(struct ask *ask, const struct step *step)
+{
+    struct plugin *p = step->inst->plugin;
+    struct ask_slot *slot = ask->slot;
+    int32_t verdict;
+
+    if (atomic_load_explicit(&p->stats.n_pending, memory_order_relaxed) >= step->max_pending)
+        return refuse(ask, step, busy_reason(step->hook), "max_pending is reached");
+    if (!slot) {
+        slot = slot_get(ask->hl);
+        if (!slot)
+            return refuse(ask, step, busy_reason(step->hook), "out of memory");
+        ask->slot = slot;
+    }
+    if (!prepare(ask, step, slot))
+        return refuse(ask, step, busy_reason(step->hook), "out of memory");
+    slot_open(slot, step->inst);
+    if (step->away) {
+        hop(ask, step, slot);
+        return PIGEON_PENDING;
+    }
+    verdict = step_call(step, slot, ask->hl);
+    if (verdict != PIGEON_PENDING && slot_close(slot)) {
+        verdict = settle(ask, step, slot, verdict);
+        slot_forget(slot);
+        return verdict;
+    }
+    if (verdict != PIGEON_PENDING) { /* complete() was there first: its answer counts */
+        atomic_fetch_add_explicit(&p->stats.n_twice, 1, memory_order_relaxed);
+        log_error(ask->hl->hooks->log, "plugin_answered_twice", LZ("plugin", p->name),
+                  LZ("hook", hook_name(step->hook)));
+    }
+    if (step->hook == PIGEON_HOOK_AUTHORIZE_DELIVER) {
+        ask->slot = NULL;
+        return deny_waiting(ask, step, slot);
+    }
+    pin(ask, slot);
+    wait_for(ask, slot);
+    return PIGEON_PENDING;
+}
+
+/* X3: the entry's rules, then what it said before, then its hook. */
+static int32_t ask_entry(struct ask *ask, const struct step *step)
+{
+    uint32_t access = acl_access(ask->hook);
+    struct identity *who = who_of(ask);
+    bool has_rules = false;
+
+    if (step->only && !only_matches(step->only, message_topic(ask->message)))
+        return ENTRY_SKIP;
+    if (access && who && who->slots) {
+        struct acl *acl = &who->slots->acl;
+        uint32_t plugin = step->inst->plugin->index;
+        bool is_hit = false;
+        int32_t verdict;
+
+        if (acl->rules) {
+            verdict = acl_decide(acl, plugin, ask->hook, topic_of(ask));
+            if (verdict != PIGEON_NEXT)
+                return verdict;
+            has_rules = acl_has(acl, plugin, access);
+        }
+        if (acl->cache) {
+            struct acl_key key = key_of(ask, step);
+
+            verdict = acl_recall(acl, &key, loop_now_ms(ask->hl->loop), &is_hit);
+            if (is_hit)
+                return verdict;
+        }
+    }
+    if (!step->fn.any)
+        return has_rules ? PIGEON_NEXT : ENTRY_SKIP;
+    return ask_hook(ask, step);
+}
+
+/* ---- the chain ---------------------------------------------------------------------------------
+ */
+
+/* CH3. Rules that allow a client something say that the rest is not meant for it, as a hook would.
+ */
+static bool is_configured(const struct ask *ask)
+{
+    uint32_t access = acl_access(ask->hook);
+    const struct identity *who = who_of(ask);
+
+    return ask->chain->configured ||
+           (access && who && who->slots && acl_allows_some(&who->slots->acl, access));
+}
+
+static void end_of_chain(struct ask *ask)
+{
+    bool allow = true;
+
+    ask->decided = false;
+    ask->plugin = NULL;
+    switch (ask->hook) {
+    case PIGEON_HOOK_AUTHENTICATE:
+        allow = !ask->chain->configured && !ask->denied_by_default;
+        break;
+    case PIGEON_HOOK_EXCHANGE: allow = false; break;
+    case PIGEON_HOOK_AUTHORIZE_PUBLISH:
+    case PIGEON_HOOK_AUTHORIZE_WILL:
+    case PIGEON_HOOK_AUTHORIZE_SUBSCRIBE:
+        allow = !is_configured(ask) && ask->hl->hooks->config->default_access == CONFIG_ALLOW;
+        break;
+    default: break;
+    }
+    ask->verdict = allow || ask->required_passed ? PIGEON_ALLOW : PIGEON_DENY;
+}
+
+static void commit_rules(struct ask *ask)
+{
+    uint32_t plugin = 0;
+    int r = ask_values_commit_rules(ask, &plugin);
+    const char *name;
+
+    if (r == 0)
+        return;
+    name = ask->hl->hooks->plugins[plugin].name;
+    log_error(ask->hl->hooks->log, "plugin_rules_refused", LZ("plugin", name),
+              LZ("reason", r == -EPERM ? "it pushes rules but is not in chains.authorize; "
+                                         "name it there, or stop it from pushing rules"
+                                       : "out of memory"));
+    ask->verdict = PIGEON_DENY;
+    ask->plugin = name;
+    ask->reason = r == -EPERM ? 0 : REASON_QUOTA_EXCEEDED;
+}
+
+static int finish(struct ask *ask)
+{
+    if (ask->slot) {
+        slot_put(ask->slot);
+        ask->slot = NULL;
+    }
+    if (ask->verdict == PIGEON_ALLOW && ask->values && ask->hook <= PIGEON_HOOK_EXCHANGE)
+        commit_rules(ask);
+    if (ask->verdict != PIGEON_DENY) {
+        ask->reason = 0;
+        ask->text[0] = '\0';
+    } else if (ask->reason == 0) {
+        ask->reason = ask->hook == PIGEON_HOOK_EXCHANGE && !ask->decided
+                          ? REASON_BAD_AUTHENTICATION_METHOD
+                          : REASON_NOT_AUTHORIZED;
+    }
+    if (ask->exchange && ask->verdict == PIGEON_CONTINUE) {
+        ask->exchange->entry = ask->entry;
+        ask->exchange->required_passed = ask->required_passed;
+        *ask->exchange_slot = ask->exchange;
+        ask->exchange = NULL;
+    }
+    exchange_unref(&ask->exchange);
+    identity_unref(&ask->who_now);
+    return ASK_DONE;
+}
+
+static int go_on(struct ask *ask)
+{
+    const struct chain *chain = ask->chain;
+
+    for (; ask->entry < chain->n; ask->entry++) {
+        const struct step *step = &chain->steps[ask->entry];
+        int32_t verdict = ask_entry(ask, step);
+
+        if (verdict == PIGEON_PENDING)
+            return ASK_WAIT;
+        if (verdict != ENTRY_SKIP && is_final(ask, step, verdict))
+            return finish(ask);
+    }
+    end_of_chain(ask);
+    return finish(ask);
+}
+
+/* The step after CONTINUE goes on where the first one stopped; any other begins a new exchange. */
+static void begin_exchange(struct ask *ask)
+{
+    struct exchange *x = *ask->exchange_slot;
+
+    *ask->exchange_slot = NULL;
+    if (x && ((struct exchange_info *)ask->subject)->view.stage == PIGEON_STAGE_CONTINUE) {
+        ask->exchange = x;
+        ask->entry = x->entry;
+        ask->required_passed = x->required_passed;
+        return;
+    }
+    exchange_unref(&x);
+}
+
+int ask_run(struct hook_loop *hl, struct ask *ask)
+{
+    ask->hl = hl;
+    ask->chain = hook_loop_chain(hl, ask->listener, ask->hook);
+    ask->verdict = PIGEON_DENY;
+    ask->reason = 0;
+    ask->decided = false;
+    ask->text[0] = '\0';
+    ask->plugin = NULL;
+    ask->values = NULL;
+    ask->last = &ask->values;
+    ask->slot = NULL;
+    ask->who_now = NULL;
+    ask->exchange = NULL;
+    ask->entry = 0;
+    ask->required_passed = ask->waiting = false;
+    if (ask->hook == PIGEON_HOOK_EXCHANGE)
+        begin_exchange(ask);
+    return go_on(ask);
+}
+
+void ask_fini(struct ask *ask)
+{
+    assert(!ask->waiting);
+    ask_values_free(&ask->values);
+    subject_unref(&ask->subject);
+    message_unref(&ask->message);
+    exchange_unref(&ask->exchange);
+    identity_unref(&ask->who_now);
+}
+
+void ask_abandon(struct hook_loop *hl, struct ask *ask)
+{
+    struct ask_slot *slot = ask->slot;
+
+    (void)hl;
+    if (ask->waiting && slot) {
+        slot->owner = NULL;
+        slot_kill(slot, PIGEON_CANCEL_GONE);
+        ask->slot = NULL;
+    }
+    ask->waiting = false;
+    ask_fini(ask);
+}
+
+struct message *ask_take_message(struct ask *ask)
+{
+    struct message *m = ask->message;
+
+    ask->message = NULL;
+    return m;
+}
+
+struct subject *ask_take_subject(struct ask *ask)
+{
+    struct subject *s = ask->subject;
+
+    ask->subject = NULL;
+    return s;
+}
+
+void ask_exchange_end(void **exchange_slot)
+{
+    struct exchange *x = *exchange_slot;
+
+    *exchange_slot = NULL;
+    exchange_unref(&x);
+}

@@ -1,0 +1,499 @@
+#include "hooks/chain.h"
+#include "mqtt/topic.h"
+#include <errno.h>
+#include <stdlib.h>
+
+struct entry {
+    struct plugin *plugin;
+    uint8_t control; /* enum config_control */
+};
+
+struct order {
+    struct entry *entries;
+    uint32_t n;
+    bool written;
+};
+
+struct chains {
+    struct hooks *hooks;
+    uint32_t n_listeners; /* with the broker's own, index 0 */
+    struct order *orders; /* [listener][CONFIG_N_CHAINS] */
+};
+
+/* ---- hooks ------------------------------------------------------------------------------------
+ */
+
+static const struct {
+    const char *name;
+    enum config_chain_family family;
+    uint32_t deadline_ms;
+} hook_table[PIGEON_HOOK_COUNT] = {
+    [PIGEON_HOOK_PRE_CONNECT] = { "pre_connect", CONFIG_PRE_CONNECT, 5000 },
+    [PIGEON_HOOK_AUTHENTICATE] = { "authenticate", CONFIG_AUTHENTICATE, 5000 },
+    [PIGEON_HOOK_EXCHANGE] = { "exchange", CONFIG_AUTHENTICATE, 5000 },
+    [PIGEON_HOOK_AUTHORIZE_PUBLISH] = { "authorize_publish", CONFIG_AUTHORIZE, 2000 },
+    [PIGEON_HOOK_AUTHORIZE_WILL] = { "authorize_will", CONFIG_AUTHORIZE, 2000 },
+    [PIGEON_HOOK_AUTHORIZE_SUBSCRIBE] = { "authorize_subscribe", CONFIG_AUTHORIZE, 2000 },
+    [PIGEON_HOOK_AUTHORIZE_DELIVER] = { "authorize_deliver", CONFIG_AUTHORIZE, 2000 },
+    [PIGEON_HOOK_INBOUND] = { "inbound", CONFIG_INBOUND, 2000 },
+    [PIGEON_HOOK_PUBLISHED] = { "published", CONFIG_PUBLISHED, 10000 },
+    [PIGEON_HOOK_EVENT] = { "event", CONFIG_EVENTS, 0 },
+    [PIGEON_HOOK_CONTROL] = { "control", CONFIG_N_CHAINS, 10000 },
+    [PIGEON_HOOK_STORE] = { "store", CONFIG_N_CHAINS, 0 },
+    [PIGEON_HOOK_BUS] = { "bus", CONFIG_N_CHAINS, 0 },
+    [PIGEON_HOOK_LIFE] = { "life", CONFIG_N_CHAINS, 0 },
+};
+
+const char *hook_name(uint32_t hook)
+{
+    return hook < PIGEON_HOOK_COUNT && hook_table[hook].name ? hook_table[hook].name : "?";
+}
+
+/* The plugin's function for a hook, with the hook under which it is asked; fn.any NULL: none. */
+static struct step member(const struct plugin *p, uint32_t hook)
+{
+    struct step s = { .hook = hook };
+
+    switch (hook) {
+    case PIGEON_HOOK_PRE_CONNECT: s.fn.connect = p->auth.pre_connect; break;
+    case PIGEON_HOOK_AUTHENTICATE: s.fn.connect = p->auth.authenticate; break;
+    case PIGEON_HOOK_EXCHANGE: s.fn.exchange = p->auth.exchange; break;
+    case PIGEON_HOOK_AUTHORIZE_PUBLISH: s.fn.msg = p->auth.authorize_publish; break;
+    case PIGEON_HOOK_AUTHORIZE_WILL:
+        s.fn.msg = p->auth.authorize_will;
+        if (!s.fn.msg) {
+            s.fn.msg = p->auth.authorize_publish;
+            s.hook = PIGEON_HOOK_AUTHORIZE_PUBLISH;
+        }
+        break;
+    case PIGEON_HOOK_AUTHORIZE_SUBSCRIBE: s.fn.sub = p->auth.authorize_subscribe; break;
+    case PIGEON_HOOK_AUTHORIZE_DELIVER: s.fn.msg = p->auth.authorize_deliver; break;
+    case PIGEON_HOOK_INBOUND: s.fn.msg = p->flow.inbound; break;
+    case PIGEON_HOOK_PUBLISHED: s.fn.msg = p->flow.published; break;
+    default: break;
+    }
+    return s;
+}
+
+/* Has the plugin something to say in this family? */
+static bool takes_part(const struct plugin *p, enum config_chain_family family)
+{
+    if (family == CONFIG_EVENTS)
+        return p->has_events;
+    for (uint32_t hook = PIGEON_HOOK_PRE_CONNECT; hook <= PIGEON_HOOK_PUBLISHED; hook++)
+        if (hook_table[hook].family == family && member(p, hook).fn.any)
+            return true;
+    return false;
+}
+
+/* Pushed rules need a place in `authorize`, so every auth plugin may stand there. */
+static bool may_stand(const struct plugin *p, enum config_chain_family family)
+{
+    return takes_part(p, family) || (family == CONFIG_AUTHORIZE && p->has_auth);
+}
+
+bool only_matches(const struct only *only, struct str topic)
+{
+    for (uint32_t i = 0; i < only->n; i++)
+        if (topic_matches(only->filters[i], topic))
+            return true;
+    return only->n == 0;
+}
+
+/* ---- the operator's order -----------------------------------------------------------------------
+ */
+
+static bool order_has(const struct order *o, const struct plugin *p)
+{
+    for (uint32_t i = 0; i < o->n; i++)
+        if (o->entries[i].plugin == p)
+            return true;
+    return false;
+}
+
+static bool chain_mentions(const struct config_chain *c, const char *plugin)
+{
+    for (uint32_t i = 0; c->written && i < c->n_entries; i++)
+        if (strcmp(c->entries[i].plugin, plugin) == 0)
+            return true;
+    return false;
+}
+
+bool chains_mention(const struct config *config, const char *plugin)
+{
+    for (int f = 0; f < CONFIG_N_CHAINS; f++) {
+        if (chain_mentions(&config->chains.of[f], plugin))
+            return true;
+        for (uint32_t i = 0; i < config->n_listeners; i++)
+            if (chain_mentions(&config->listeners[i].chains.of[f], plugin))
+                return true;
+    }
+    return false;
+}
+
+static void fault(struct hooks *hooks, const char *chain, const char *plugin, const char *reason,
+                  const char *help)
+{
+    log_error(hooks->log, "chain_refused", LZ("chain", chain), LZ("plugin", plugin),
+              LZ("reason", reason), LZ("help", help));
+}
+
+static int order_write(struct hooks *hooks, enum config_chain_family family,
+                       const struct config_chain *written, struct order *o)
+{
+    const char *name = config_chain_name(family);
+    int r = 0;
+
+    for (uint32_t i = 0; i < written->n_entries; i++) {
+        const struct config_chain_entry *e = &written->entries[i];
+        struct plugin *p = hooks_find(hooks, e->plugin);
+
+        if (!p) {
+            fault(hooks, name, e->plugin, "no such plugin takes part",
+                  "install its file in plugins_dir, or take it out of the chain");
+            r = -EINVAL;
+        } else if (!may_stand(p, family)) {
+            fault(hooks, name, e->plugin, "the plugin has no hook of this chain",
+                  "take it out of the chain");
+            r = -EINVAL;
+        } else {
+            o->entries[o->n++] = (struct entry){ p, (uint8_t)e->control };
+        }
+    }
+    return r;
+}
+
+static void order_default(struct hooks *hooks, enum config_chain_family family, struct order *o)
+{
+    for (uint32_t i = 0; i < hooks->n_plugins; i++)
+        if (may_stand(&hooks->plugins[i], family))
+            o->entries[o->n++] = (struct entry){ &hooks->plugins[i], CONFIG_DECIDE };
+}
+
+static struct order *order_of(const struct chains *c, uint32_t listener, int family)
+{
+    return &c->orders[listener * CONFIG_N_CHAINS + (uint32_t)family];
+}
+
+static const struct config_listener *listener_of(const struct hooks *hooks, uint32_t listener)
+{
+    return listener ? &hooks->config->listeners[listener - 1] : NULL;
+}
+
+static int order_build(struct chains *c, uint32_t listener, enum config_chain_family family)
+{
+    struct hooks *hooks = c->hooks;
+    const struct config_chain *written =
+        config_chain(hooks->config, listener_of(hooks, listener), family);
+    struct order *o = order_of(c, listener, family);
+    uint32_t cap = hooks->n_plugins;
+
+    o->written = written && written->written;
+    if (o->written)
+        cap = written->n_entries;
+    o->entries = calloc(cap ? cap : 1, sizeof(*o->entries));
+    if (!o->entries)
+        return -ENOMEM;
+    if (o->written)
+        return order_write(hooks, family, written, o);
+    order_default(hooks, family, o);
+    return 0;
+}
+
+/* A plugin that decides and that no chain of its family asks would be a hole: nobody would notice.
+ */
+static int check_missing(const struct chains *c, enum config_chain_family family)
+{
+    struct hooks *hooks = c->hooks;
+    int r = 0;
+
+    for (uint32_t i = 0; i < hooks->n_plugins; i++) {
+        struct plugin *p = &hooks->plugins[i];
+        bool has_place = !takes_part(p, family);
+
+        for (uint32_t l = 0; l < c->n_listeners && !has_place; l++)
+            has_place = order_has(order_of(c, l, family), p);
+        if (has_place)
+            continue;
+        fault(hooks, config_chain_name(family), p->name,
+              "the plugin is loaded but not in the chain",
+              "add it to the chain, or set enabled: false in its block under plugins");
+        r = -EINVAL;
+    }
+    return r;
+}
+
+/* authorize_deliver is asked for each receiver and cannot wait for another loop. */
+static int check_deliver(const struct chains *c)
+{
+    struct hooks *hooks = c->hooks;
+    int r = 0;
+
+    for (uint32_t i = 0; i < hooks->n_plugins; i++) {
+        struct plugin *p = &hooks->plugins[i];
+
+        if (!p->auth.authorize_deliver || !plugin_is_single(p) || hooks->n_loops < 2)
+            continue;
+        fault(hooks, "authorize", p->name,
+              "authorize_deliver of a plugin with one instance cannot be asked from several loops",
+              "set threads: 1, or enabled: false in its block under plugins");
+        r = -EINVAL;
+    }
+    return r;
+}
+
+int chains_new(struct hooks *hooks, struct chains **r_chains)
+{
+    struct chains *c = calloc(1, sizeof(*c));
+    int r = 0;
+
+    if (!c)
+        return -ENOMEM;
+    c->hooks = hooks;
+    c->n_listeners = hooks->config->n_listeners + 1;
+    c->orders = calloc((size_t)c->n_listeners * CONFIG_N_CHAINS, sizeof(*c->orders));
+    if (!c->orders) {
+        free(c);
+        return -ENOMEM;
+    }
+    for (uint32_t l = 0; l < c->n_listeners && r != -ENOMEM; l++)
+        for (int f = 0; f < CONFIG_N_CHAINS && r != -ENOMEM; f++) {
+            int e = order_build(c, l, (enum config_chain_family)f);
+
+            r = e ? e : r;
+        }
+    for (int f = 0; f < CONFIG_EVENTS && r != -ENOMEM; f++)
+        if (check_missing(c, (enum config_chain_family)f) < 0)
+            r = -EINVAL;
+    if (r != -ENOMEM && check_deliver(c) < 0)
+        r = -EINVAL;
+    if (r < 0) {
+        chains_free(&c);
+        return r;
+    }
+    *r_chains = c;
+    return 0;
+}
+
+void chains_free(struct chains **chains)
+{
+    struct chains *c = *chains;
+
+    *chains = NULL;
+    if (!c)
+        return;
+    for (uint32_t i = 0; i < c->n_listeners * CONFIG_N_CHAINS; i++)
+        free(c->orders[i].entries);
+    free(c->orders);
+    free(c);
+}
+
+/* ---- flattened --------------------------------------------------------------------------------
+ */
+
+static uint64_t deadline_of(const struct plugin *p, uint32_t hook)
+{
+    return p->block->deadline_ms > 0 ? (uint64_t)p->block->deadline_ms
+                                     : hook_table[hook].deadline_ms;
+}
+
+static bool goes_on_at_deadline(const struct entry *e)
+{
+    return e->control == CONFIG_DECIDE && e->plugin->block->on_deadline == CONFIG_DEADLINE_NEXT;
+}
+
+static int flatten(const struct order *o, uint32_t hook, const struct hook_loop *hl,
+                   struct chain *r_chain)
+{
+    bool is_authorize = hook_table[hook].family == CONFIG_AUTHORIZE;
+    bool is_flow = hook == PIGEON_HOOK_INBOUND || hook == PIGEON_HOOK_PUBLISHED;
+
+    r_chain->steps = calloc(o->n ? o->n : 1, sizeof(*r_chain->steps));
+    if (!r_chain->steps)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < o->n; i++) {
+        const struct entry *e = &o->entries[i];
+        struct plugin *p = e->plugin;
+        struct step s = member(p, hook);
+
+        if (!s.fn.any && !is_authorize)
+            continue;
+        s.inst = plugin_instance(p, hl->index);
+        s.control = e->control;
+        s.next_on_deadline = goes_on_at_deadline(e);
+        s.away = instance_is_away(s.inst, hl->index);
+        s.only = is_flow && p->only.n ? &p->only : NULL;
+        s.deadline_ms = deadline_of(p, hook);
+        s.max_pending = p->block->max_pending > 0 ? (uint32_t)p->block->max_pending : 1000;
+        r_chain->configured = r_chain->configured || s.fn.any;
+        r_chain->steps[r_chain->n++] = s;
+    }
+    return 0;
+}
+
+/* The members of pigeon_events stand in the order of enum hook_event. */
+_Static_assert(offsetof(pigeon_events, closed) ==
+                   offsetof(pigeon_events, client) + EVENT_CLOSED * sizeof(void (*)(void)),
+               "an event without a number");
+
+static bool has_event(const struct plugin *p, enum hook_event event)
+{
+    void (*fn)(void);
+
+    memcpy(&fn, (const char *)&p->events + offsetof(pigeon_events, client) + event * sizeof(fn),
+           sizeof(fn));
+    return p->has_events && fn;
+}
+
+static int flatten_events(const struct order *o, struct hook_loop *hl)
+{
+    for (enum hook_event ev = 0; ev < EVENT_COUNT; ev++) {
+        struct event_chain *c = &hl->events[ev];
+
+        c->steps = calloc(o->n ? o->n : 1, sizeof(*c->steps));
+        if (!c->steps)
+            return -ENOMEM;
+        for (uint32_t i = 0; i < o->n; i++) {
+            struct plugin *p = o->entries[i].plugin;
+            struct instance *inst = plugin_instance(p, hl->index);
+
+            if (has_event(p, ev))
+                c->steps[c->n++] = (struct event_step){ inst, p->only.n ? &p->only : NULL,
+                                                        instance_is_away(inst, hl->index) };
+        }
+        if (c->n)
+            hl->head.wanted_events |= UINT32_C(1) << ev;
+    }
+    return 0;
+}
+
+int chains_flatten(const struct chains *chains, struct hook_loop *hl)
+{
+    hl->n_listeners = chains->n_listeners;
+    hl->chains = calloc((size_t)chains->n_listeners * PIGEON_HOOK_COUNT, sizeof(*hl->chains));
+    if (!hl->chains)
+        return -ENOMEM;
+    for (uint32_t l = 0; l < chains->n_listeners; l++)
+        for (uint32_t hook = PIGEON_HOOK_PRE_CONNECT; hook <= PIGEON_HOOK_PUBLISHED; hook++) {
+            struct chain *c = &hl->chains[l * PIGEON_HOOK_COUNT + hook];
+            const struct order *o = order_of(chains, l, hook_table[hook].family);
+
+            if (flatten(o, hook, hl, c) < 0)
+                return -ENOMEM;
+            /* Rules alone do not make deliveries be asked for: acl_checks_deliver() does. */
+            if (c->configured || (c->n && hook != PIGEON_HOOK_AUTHORIZE_DELIVER))
+                hl->head.wanted_hooks |= UINT32_C(1) << hook;
+        }
+    return flatten_events(order_of(chains, 0, CONFIG_EVENTS), hl);
+}
+
+void chains_unflatten(struct hook_loop *hl)
+{
+    for (uint32_t i = 0; hl->chains && i < hl->n_listeners * PIGEON_HOOK_COUNT; i++)
+        free(hl->chains[i].steps);
+    free(hl->chains);
+    hl->chains = NULL;
+    for (enum hook_event ev = 0; ev < EVENT_COUNT; ev++)
+        free(hl->events[ev].steps);
+}
+
+bool chains_configured(const struct chains *chains, uint32_t hook)
+{
+    if (hook < PIGEON_HOOK_PRE_CONNECT || hook > PIGEON_HOOK_PUBLISHED)
+        return false;
+    for (uint32_t l = 0; l < chains->n_listeners; l++) {
+        const struct order *o = order_of(chains, l, hook_table[hook].family);
+
+        for (uint32_t i = 0; i < o->n; i++)
+            if (member(o->entries[i].plugin, hook).fn.any)
+                return true;
+    }
+    return false;
+}
+
+/* ---- printed ----------------------------------------------------------------------------------
+ */
+
+static const char *control_name(uint8_t control)
+{
+    switch (control) {
+    case CONFIG_REQUIRE: return "require";
+    case CONFIG_VETO: return "veto";
+    default: return "decide";
+    }
+}
+
+static void print_time(FILE *out, uint64_t ms)
+{
+    if (ms % 1000)
+        fprintf(out, "%llums", (unsigned long long)ms);
+    else
+        fprintf(out, "%llus", (unsigned long long)(ms / 1000));
+}
+
+static const char *end_name(const struct chains *c, const struct order *o, int family)
+{
+    bool is_configured = false;
+
+    for (uint32_t i = 0; i < o->n; i++)
+        is_configured =
+            is_configured || takes_part(o->entries[i].plugin, (enum config_chain_family)family);
+    switch (family) {
+    case CONFIG_AUTHENTICATE: return is_configured ? "DENY" : "allow_anonymous";
+    case CONFIG_AUTHORIZE:
+        if (is_configured || c->hooks->config->default_access == CONFIG_DENY)
+            return "DENY";
+        return "ALLOW (default_access)";
+    default: return "GO ON";
+    }
+}
+
+/* First hook of a family, for its deadline. */
+static uint32_t hook_of_family(int family)
+{
+    for (uint32_t hook = PIGEON_HOOK_PRE_CONNECT; hook <= PIGEON_HOOK_PUBLISHED; hook++)
+        if ((int)hook_table[hook].family == family)
+            return hook;
+    return PIGEON_HOOK_EVENT;
+}
+
+static void print_order(const struct chains *c, uint32_t listener, int family, FILE *out)
+{
+    const struct order *o = order_of(c, listener, family);
+
+    fprintf(out, "  %s: ", config_chain_name((enum config_chain_family)family));
+    for (uint32_t i = 0; i < o->n; i++) {
+        const struct entry *e = &o->entries[i];
+
+        if (family == CONFIG_EVENTS) {
+            fprintf(out, "%s%s", i ? ", " : "", e->plugin->name);
+            continue;
+        }
+        fprintf(out, "%s(%s, inline, ", e->plugin->name, control_name(e->control));
+        print_time(out, deadline_of(e->plugin, hook_of_family(family)));
+        fprintf(out, ", %s) -> ", goes_on_at_deadline(e) ? "next" : "deny");
+    }
+    if (family != CONFIG_EVENTS)
+        fputs(end_name(c, o, family), out);
+    else if (o->n == 0)
+        fputs("nobody", out);
+    fputc('\n', out);
+}
+
+static bool listener_has_own(const struct hooks *hooks, uint32_t listener, int family)
+{
+    return hooks->config->listeners[listener - 1].chains.of[family].written;
+}
+
+void chains_print(const struct chains *chains, FILE *out)
+{
+    fputs("chains:\n", out);
+    for (int f = 0; f < CONFIG_N_CHAINS; f++)
+        print_order(chains, 0, f, out);
+    for (uint32_t l = 1; l < chains->n_listeners; l++)
+        for (int f = 0; f < CONFIG_EVENTS; f++)
+            if (listener_has_own(chains->hooks, l, f)) {
+                fprintf(out, "  listener %s:", chains->hooks->config->listeners[l - 1].name);
+                print_order(chains, l, f, out);
+            }
+}

@@ -1,0 +1,22 @@
+/* client_slots.h - what plugins keep about one client: a pointer per plugin, and pushed rules;
+ * private to hooks/.
+ *
+ * Shared by an identity and those made from it, counted by their loop. With the last reference
+ * client_free() is called for every pointer that is set, on the loop of the instance. A pointer is
+ * touched only where its plugin is called: on the client's loop, or at home for a SINGLE plugin;
+ * questions under way keep it alive. */
+#pragma once
+#include "hooks/acl.h"
+#include "hooks/hooks.h"
+
+struct client_slots {
+    uint32_t refs;
+    uint32_t loop;
+    struct hooks *hooks; /* NULL: `slot` is not there yet */
+    void **slot;         /* by plugin index */
+    struct acl acl;
+    struct mail mail;
+};
+
+/* Made on the first question about the client; NULL: no memory. */
+struct client_slots *client_slots_of(struct identity *who, struct hooks *hooks);

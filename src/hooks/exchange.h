@@ -1,0 +1,22 @@
+/* exchange.h - one MQTT 5 enhanced authentication under way: the plugin's state pointer and who
+ * owns it.
+ *
+ * Private to hooks/; the connection keeps an opaque pointer (ask.exchange_slot). Counted by the
+ * client's loop: one reference is the connection's, one is each pending question's. With the last
+ * one exchange_free() of the plugin is called, on the plugin's loop, if it left a pointer. */
+#pragma once
+#include "hooks/plugin.h"
+
+struct exchange {
+    uint32_t refs;
+    uint32_t loop;
+    struct instance *inst; /* whose `slot` is */
+    void *slot;
+    uint32_t entry; /* of the chain: where the next step goes on */
+    bool required_passed;
+    struct mail mail;
+};
+
+struct exchange *exchange_new(uint32_t loop);
+struct exchange *exchange_ref(struct exchange *x);
+void exchange_unref(struct exchange **x);

@@ -1,0 +1,45 @@
+#include "hooks/chain.h"
+#include "hooks/plugin.h"
+
+static const char *state_name(enum found_state state)
+{
+    switch (state) {
+    case FOUND_TAKEN: return "taken";
+    case FOUND_AVAILABLE: return "available";
+    case FOUND_DISABLED: return "disabled";
+    case FOUND_FOREIGN: return "ignored";
+    default: return "refused";
+    }
+}
+
+static const char *instances_name(uint32_t flags)
+{
+    if (flags & PIGEON_F_SINGLE)
+        return "one instance";
+    return flags & PIGEON_F_SHARED ? "one shared instance" : "one instance per loop";
+}
+
+static void print_found(const struct found *f, FILE *out)
+{
+    fprintf(out, "  %s: %s", f->name, state_name(f->state));
+    if (f->fault)
+        fprintf(out, " (%s)", f->fault);
+    if (f->file.id) {
+        fprintf(out, ", %s %s, %s, %s", f->file.id, f->file.version, f->file.license,
+                instances_name(f->file.manifest.flags));
+        for (uint32_t i = 0; i < f->file.n_ifaces; i++)
+            fprintf(out, "%s%s", i ? " " : ", ", f->file.ifaces[i]);
+    }
+    fprintf(out, ", %s\n", f->file.path ? f->file.path : "?");
+}
+
+void hooks_print(const struct hooks *hooks, FILE *out)
+{
+    fputs("plugins:\n", out);
+    for (uint32_t i = 0; i < hooks->n_found; i++)
+        print_found(&hooks->found[i], out);
+    if (hooks->n_found == 0)
+        fputs("  none\n", out);
+    if (hooks->chains)
+        chains_print(hooks->chains, out);
+}

@@ -1,0 +1,354 @@
+#include "hooks/pending.h"
+#include "hooks/ask_value.h"
+#include "hooks/chain.h"
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+/* Token: bit 63 clear (the store's has it set), loop in 6 bits, slot in 24, generation in 32. A
+ * generation is never 0, so neither is a token. */
+#define TOKEN_LOOP_SHIFT  56
+#define TOKEN_INDEX_SHIFT 32
+#define TOKEN_INDEX_MASK  0xffffffu
+
+static void on_slot_deadline(struct timer *t, uint64_t now_ms);
+
+static int slots_grow(struct hook_loop *hl)
+{
+    struct slots *s = &hl->slots;
+    uint32_t n = atomic_load_explicit(&s->n_chunks, memory_order_relaxed);
+    struct ask_slot *chunk;
+
+    if (n == SLOT_CHUNKS_MAX)
+        return -ENOMEM;
+    chunk = calloc(SLOT_CHUNK, sizeof(*chunk));
+    if (!chunk)
+        return -ENOMEM;
+    for (uint32_t i = SLOT_CHUNK; i-- > 0;) {
+        chunk[i].hl = hl;
+        chunk[i].index = n * SLOT_CHUNK + i;
+        chunk[i].last = &chunk[i].values;
+        timer_init(&chunk[i].deadline, on_slot_deadline);
+        chunk[i].next = s->free;
+        s->free = &chunk[i];
+    }
+    atomic_store_explicit(&s->chunks[n], chunk, memory_order_release);
+    atomic_store_explicit(&s->n_chunks, n + 1, memory_order_release);
+    return 0;
+}
+
+int slots_init(struct hook_loop *hl)
+{
+    atomic_init(&hl->slots.results, NULL);
+    return slots_grow(hl);
+}
+
+void slots_fini(struct hook_loop *hl)
+{
+    uint32_t n = atomic_load_explicit(&hl->slots.n_chunks, memory_order_relaxed);
+
+    for (uint32_t i = 0; i < n; i++) {
+        struct ask_slot *chunk = hl->slots.chunks[i];
+
+        for (uint32_t k = 0; k < SLOT_CHUNK; k++)
+            if (word_state(chunk[k].word) != SLOT_FREE || chunk[k].popped) {
+                /* Never answered, and nobody is left who could: the instances are destroyed. */
+                chunk[k].mails_out = 0;
+                slot_release(&chunk[k]);
+            }
+        free(chunk);
+    }
+    hl->slots.free = NULL;
+}
+
+uint32_t slots_count_pending(const struct hook_loop *hl)
+{
+    uint32_t n = atomic_load_explicit(&hl->slots.n_chunks, memory_order_relaxed);
+    uint32_t pending = 0;
+
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t k = 0; k < SLOT_CHUNK; k++)
+            pending += word_state(hl->slots.chunks[i][k].word) != SLOT_FREE;
+    return pending;
+}
+
+struct ask_slot *slot_get(struct hook_loop *hl)
+{
+    struct ask_slot *slot = hl->slots.free;
+
+    if (!slot) {
+        if (slots_grow(hl) < 0)
+            return NULL;
+        slot = hl->slots.free;
+    }
+    hl->slots.free = slot->next;
+    return slot;
+}
+
+void slot_put(struct ask_slot *slot)
+{
+    assert(word_state(atomic_load_explicit(&slot->word, memory_order_relaxed)) == SLOT_FREE);
+    slot->next = slot->hl->slots.free;
+    slot->hl->slots.free = slot;
+}
+
+/* FREE belongs to the loop alone (complete() leaves it untouched), so a store is as good as a
+ * compare-and-swap here; release, for who finds the token in it. */
+void slot_open(struct ask_slot *slot, struct instance *inst)
+{
+    uint64_t word = atomic_load_explicit(&slot->word, memory_order_relaxed);
+    uint32_t generation = word_generation(word) + 1;
+
+    assert(word_state(word) == SLOT_FREE);
+    if (generation == 0)
+        generation = 1;
+    atomic_store_explicit(&slot->inst, inst, memory_order_relaxed);
+    slot->req.token = (uint64_t)slot->hl->index << TOKEN_LOOP_SHIFT |
+                      (uint64_t)slot->index << TOKEN_INDEX_SHIFT | generation;
+    atomic_store_explicit(&slot->word, word_make(generation, SLOT_PENDING, 0),
+                          memory_order_release);
+}
+
+static bool word_move(struct ask_slot *slot, uint64_t from, enum slot_state to, uint8_t verdict)
+{
+    return atomic_compare_exchange_strong_explicit(&slot->word, &from,
+                                                   word_make(word_generation(from), to, verdict),
+                                                   memory_order_acq_rel, memory_order_acquire);
+}
+
+bool slot_close(struct ask_slot *slot)
+{
+    return word_move(slot, word_make((uint32_t)slot->req.token, SLOT_PENDING, 0), SLOT_FREE, 0);
+}
+
+void slot_count(struct ask_slot *slot)
+{
+    struct instance *inst = atomic_load_explicit(&slot->inst, memory_order_relaxed);
+
+    if (slot->counted)
+        return;
+    slot->counted = true;
+    atomic_fetch_add_explicit(&inst->plugin->stats.n_pending, 1, memory_order_relaxed);
+}
+
+static void slot_free(struct ask_slot *slot)
+{
+    uint64_t word = atomic_load_explicit(&slot->word, memory_order_relaxed);
+
+    slot->popped = false;
+    atomic_store_explicit(&slot->word, word_make(word_generation(word), SLOT_FREE, 0),
+                          memory_order_release);
+    slot_put(slot);
+}
+
+void slot_release(struct ask_slot *slot)
+{
+    struct instance *inst = atomic_load_explicit(&slot->inst, memory_order_relaxed);
+
+    timer_stop(loop_timers(slot->hl->loop), &slot->deadline);
+    slot->owner = NULL;
+    if (slot->mails_out >
+        0) { /* the other loop may still be within the hook: nothing is unpinned */
+        slot->popped = true;
+        return;
+    }
+    ask_values_free(&slot->values);
+    slot->last = &slot->values;
+    if (slot->counted)
+        atomic_fetch_sub_explicit(&inst->plugin->stats.n_pending, 1, memory_order_relaxed);
+    slot->counted = false;
+    slot->unseen = false;
+    slot_forget(slot);
+    identity_unref(&slot->who);
+    subject_unref(&slot->subject);
+    message_unref(&slot->message);
+    exchange_unref(&slot->exchange);
+    slot_free(slot);
+}
+
+void slot_forget(struct ask_slot *slot)
+{
+    slot->failed = false;
+    slot->reason = 0;
+    slot->text[0] = '\0';
+}
+
+void slot_mail_back(struct ask_slot *slot)
+{
+    assert(slot->mails_out > 0);
+    if (--slot->mails_out == 0 && slot->popped)
+        slot_release(slot);
+}
+
+/* ---- cancel ---------------------------------------------------------------------------------- */
+
+static void on_cancel_back(struct loop *here, struct mail *m)
+{
+    (void)here;
+    slot_mail_back(container_of(m, struct ask_slot, cancel_mail));
+}
+
+static void cancel_call(struct ask_slot *slot)
+{
+    struct instance *inst = atomic_load_explicit(&slot->inst, memory_order_relaxed);
+
+    if (inst->created && !slot->unseen)
+        inst->plugin->desc.cancel(inst->self, slot->req.token, slot->cancel_why);
+}
+
+static void on_cancel(struct loop *here, struct mail *m)
+{
+    struct ask_slot *slot = container_of(m, struct ask_slot, cancel_mail);
+
+    cancel_call(slot);
+    loop_post(here, slot->hl->index, m, on_cancel_back);
+}
+
+bool slot_kill(struct ask_slot *slot, int32_t why)
+{
+    struct instance *inst = atomic_load_explicit(&slot->inst, memory_order_relaxed);
+
+    if (!word_move(slot, word_make((uint32_t)slot->req.token, SLOT_PENDING, 0), SLOT_DEAD, 0))
+        return false;
+    timer_stop(loop_timers(slot->hl->loop), &slot->deadline);
+    slot->cancel_why = why;
+    if (!inst->plugin->desc.cancel)
+        return true;
+    if (instance_is_away(inst, slot->hl->index)) {
+        slot->mails_out++;
+        loop_post(slot->hl->loop, inst->loop, &slot->cancel_mail, on_cancel);
+    } else {
+        cancel_call(slot);
+    }
+    return true;
+}
+
+static void on_slot_deadline(struct timer *t, uint64_t now_ms)
+{
+    struct ask_slot *slot = container_of(t, struct ask_slot, deadline);
+    struct instance *inst = atomic_load_explicit(&slot->inst, memory_order_relaxed);
+
+    (void)now_ms;
+    if (!slot_kill(slot, PIGEON_CANCEL_DEADLINE))
+        return; /* DONE: the answer is on its way */
+    atomic_fetch_add_explicit(&inst->plugin->stats.n_deadlines, 1, memory_order_relaxed);
+    if (slot->owner)
+        slot->on_deadline(slot);
+}
+
+void slot_arm(struct ask_slot *slot, uint64_t due_ms, void (*fn)(struct ask_slot *slot))
+{
+    slot->on_deadline = fn;
+    timer_arm(loop_timers(slot->hl->loop), &slot->deadline, due_ms);
+}
+
+/* ---- answers --------------------------------------------------------------------------------- */
+
+static void pop(struct ask_slot *slot)
+{
+    uint64_t word = atomic_load_explicit(&slot->word, memory_order_acquire);
+    enum slot_state state = word_state(word);
+
+    assert(state == SLOT_DONE || state == SLOT_RETURNED);
+    timer_stop(loop_timers(slot->hl->loop), &slot->deadline);
+    if (state == SLOT_DONE && slot->owner)
+        slot->fn(slot, (uint8_t)word);
+    else
+        slot_release(slot);
+}
+
+static void on_results(struct loop *here, struct mail *m)
+{
+    struct slots *s = container_of(m, struct slots, wake);
+    struct ask_slot *slot = atomic_exchange_explicit(&s->results, NULL, memory_order_acq_rel);
+    struct ask_slot *oldest = NULL;
+
+    (void)here;
+    while (slot) {
+        struct ask_slot *next = slot->next;
+
+        slot->next = oldest;
+        oldest = slot;
+        slot = next;
+    }
+    while (oldest) {
+        struct ask_slot *next = oldest->next;
+
+        pop(oldest);
+        oldest = next;
+    }
+}
+
+/* Only who won DONE or RETURNED comes here, so a slot is in the queue at most once. */
+static void push(struct ask_slot *slot)
+{
+    struct hook_loop *hl = slot->hl;
+    struct ask_slot *top = atomic_load_explicit(&hl->slots.results, memory_order_relaxed);
+
+    do {
+        slot->next = top;
+    } while (!atomic_compare_exchange_weak_explicit(&hl->slots.results, &top, slot,
+                                                    memory_order_acq_rel, memory_order_relaxed));
+    if (!top) /* one wake-up per burst */
+        loop_post_any(hl->loop, &hl->slots.wake, on_results);
+}
+
+static struct ask_slot *slot_of_token(struct hooks *hooks, pigeon_token token)
+{
+    uint32_t loop = (uint32_t)(token >> TOKEN_LOOP_SHIFT);
+    uint32_t index = (uint32_t)(token >> TOKEN_INDEX_SHIFT) & TOKEN_INDEX_MASK;
+    struct ask_slot *chunk;
+    struct hook_loop *hl;
+
+    if (loop >= hooks->n_loops || !hooks->loop[loop])
+        return NULL;
+    hl = hooks->loop[loop];
+    if (index / SLOT_CHUNK >= atomic_load_explicit(&hl->slots.n_chunks, memory_order_acquire))
+        return NULL;
+    chunk = atomic_load_explicit(&hl->slots.chunks[index / SLOT_CHUNK], memory_order_acquire);
+    return &chunk[index % SLOT_CHUNK];
+}
+
+static uint8_t verdict_pack(int32_t verdict)
+{
+    switch (verdict) {
+    case PIGEON_NEXT:
+    case PIGEON_ALLOW:
+    case PIGEON_DENY:
+    case PIGEON_CONTINUE: return (uint8_t)verdict;
+    default: return VERDICT_BAD;
+    }
+}
+
+int32_t pending_complete(struct instance *inst, pigeon_token token, int32_t verdict)
+{
+    struct ask_slot *slot = slot_of_token(inst->hooks, token);
+    uint64_t word;
+
+    if (!slot)
+        return PIGEON_E_GONE;
+    word = atomic_load_explicit(&slot->word, memory_order_acquire);
+    while (word_generation(word) == (uint32_t)token) {
+        enum slot_state state = word_state(word);
+
+        if ((state != SLOT_PENDING && state != SLOT_DEAD) ||
+            atomic_load_explicit(&slot->inst, memory_order_relaxed) != inst)
+            return PIGEON_E_GONE;
+        if (state == SLOT_PENDING && word_move(slot, word, SLOT_DONE, verdict_pack(verdict))) {
+            push(slot);
+            return PIGEON_OK;
+        }
+        if (state == SLOT_DEAD && word_move(slot, word, SLOT_RETURNED, 0)) {
+            atomic_fetch_add_explicit(&inst->plugin->stats.n_late, 1, memory_order_relaxed);
+            push(slot);
+            return PIGEON_E_GONE;
+        }
+        word = atomic_load_explicit(&slot->word, memory_order_acquire);
+    }
+    return PIGEON_E_GONE;
+}
+
+struct ask_slot *slot_of(pigeon_req *req)
+{
+    return container_of(req, struct ask_slot, req);
+}

@@ -1,0 +1,126 @@
+/* pending.h - questions under way: slots, tokens, the queue of answers; private to hooks/.
+ *
+ * A slot holds everything that a question touches: request, references that pin the views, and the
+ * memory that setters write into. Its word {generation, state, verdict} is the only thing that
+ * other threads change, and every change of theirs is one compare-and-swap of the whole word (P5 of
+ * docs/concurrency.md):
+ *
+ *   FREE -> PENDING          the loop, before the hook is called
+ *   PENDING -> FREE          the loop, when the hook answered by returning
+ *   PENDING -> DONE(verdict) complete(), which then queues the slot
+ *   PENDING -> DEAD          the loop: deadline, client gone
+ *   DEAD -> RETURNED         a late complete(), which then queues the slot and says E_GONE
+ *   DONE, RETURNED -> FREE   the loop, after it took the slot from the queue
+ *
+ * Slots belong to one loop and are freed with it, after all instances are destroyed. */
+#pragma once
+#include "base/timer.h"
+#include "hooks/ask.h"
+#include "hooks/exchange.h"
+#include "hooks/plugin.h"
+
+#define SLOT_CHUNK      64u
+#define SLOT_CHUNKS_MAX 4096u
+
+enum slot_state { SLOT_FREE, SLOT_PENDING, SLOT_DONE, SLOT_DEAD, SLOT_RETURNED };
+
+/* The number in the word for what is no verdict. */
+#define VERDICT_BAD 0xffu
+
+struct ask_slot;
+/* The answer is there; the slot has left the queue and its word still says DONE. Must end in
+ * slot_release. */
+typedef void (*slot_fn)(struct ask_slot *slot, int32_t verdict);
+
+struct ask_slot {
+    _Atomic uint64_t word;
+    struct ask_slot *next; /* result queue, or free list */
+    struct hook_loop *hl;
+    uint32_t index;
+    uint8_t mails_out; /* [loop] hop and cancel mails not yet back */
+    bool popped;       /* [loop] to be freed when the last mail is back */
+    bool counted;      /* [loop] in the plugin's n_pending */
+    bool unseen;       /* [home loop] the question is still on its way to the plugin */
+    struct instance *_Atomic inst;
+    slot_fn fn;
+    void *owner; /* [loop] who waits; NULL: nobody any more */
+
+    /* pinned until the answer */
+    struct identity *who;
+    struct subject *subject;
+    struct message *message;
+    struct exchange *exchange;
+    struct timer deadline;
+    void (*on_deadline)(struct ask_slot *slot);
+
+    /* the token's own memory: written by who holds the request, read by the loop after it won the
+     * word */
+    struct ask_value *values, **last;
+    bool failed;
+    uint8_t reason;
+    char text[128];
+
+    pigeon_req req;
+    pigeon_exchange exchange_view;
+    const struct step *step;
+    const void *view;
+    struct mail hop_mail, cancel_mail;
+    int32_t cancel_why;
+};
+
+static inline uint32_t word_generation(uint64_t word)
+{
+    return (uint32_t)(word >> 32);
+}
+
+static inline enum slot_state word_state(uint64_t word)
+{
+    return (enum slot_state)((word >> 8) & 0xff);
+}
+
+static inline uint64_t word_make(uint32_t generation, enum slot_state state, uint8_t verdict)
+{
+    return (uint64_t)generation << 32 | (uint64_t)state << 8 | verdict;
+}
+
+/* One loop's slots; part of struct hook_loop. */
+struct slots {
+    struct ask_slot *free;
+    struct ask_slot *_Atomic chunks[SLOT_CHUNKS_MAX];
+    _Atomic uint32_t n_chunks;
+    _Atomic(struct ask_slot *) results; /* stack, newest first */
+    struct mail wake;
+};
+
+/* The first chunk: 0 or -ENOMEM. */
+int slots_init(struct hook_loop *hl);
+void slots_fini(struct hook_loop *hl);
+/* Slots that wait for an answer which may never come. */
+uint32_t slots_count_pending(const struct hook_loop *hl);
+
+/* A free slot, grown if there is none; NULL: no memory or too many. Its token is not valid yet. */
+struct ask_slot *slot_get(struct hook_loop *hl);
+/* Back to the free list, never used or already FREE. */
+void slot_put(struct ask_slot *slot);
+/* FREE -> PENDING, under a new generation; sets req.token. */
+void slot_open(struct ask_slot *slot, struct instance *inst);
+/* PENDING -> FREE: true. false: complete() was faster, the slot comes through the queue. */
+bool slot_close(struct ask_slot *slot);
+/* PENDING -> DEAD: true, and the plugin's cancel() has been called or is on its way there. */
+bool slot_kill(struct ask_slot *slot, int32_t why);
+/* Arms the deadline; `fn` runs once, on the loop, only if the word was PENDING then and is DEAD
+ * now. */
+void slot_arm(struct ask_slot *slot, uint64_t due_ms, void (*fn)(struct ask_slot *slot));
+/* Counts it as pending at its plugin, until it is released. */
+void slot_count(struct ask_slot *slot);
+/* Drops pins and values; free again at once, or when the last mail is back. */
+void slot_release(struct ask_slot *slot);
+/* Resets what setters leave beside the values. */
+void slot_forget(struct ask_slot *slot);
+/* A mail of the slot has come back to its loop. */
+void slot_mail_back(struct ask_slot *slot);
+
+/* host->complete for everything but the store. [any] */
+int32_t pending_complete(struct instance *inst, pigeon_token token, int32_t verdict);
+/* The slot whose request this is. */
+struct ask_slot *slot_of(pigeon_req *req);

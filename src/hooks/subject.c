@@ -1,0 +1,316 @@
+#include "hooks/subject.h"
+#include "hooks/client_slots.h"
+#include "hooks/plugin.h"
+#include <stdlib.h>
+
+/* ---- writing views into a block behind a struct
+ * -------------------------------------------------- */
+
+static char *put_text(char *at, struct str s, pigeon_str *r_view)
+{
+    if (s.len)
+        memcpy(at, s.ptr, s.len);
+    at[s.len] = '\0';
+    *r_view = (pigeon_str){ .ptr = at, .len = s.len };
+    return at + s.len + 1;
+}
+
+static char *put_bytes(char *at, const void *ptr, uint32_t len, pigeon_bytes *r_view)
+{
+    if (len)
+        memcpy(at, ptr, len);
+    at[len] = '\0';
+    *r_view = (pigeon_bytes){ .ptr = (const uint8_t *)at, .len = len };
+    return at + len + 1;
+}
+
+static struct str of_text(pigeon_str s)
+{
+    return (struct str){ s.ptr, s.len };
+}
+
+static struct str of_bytes(pigeon_bytes b)
+{
+    return (struct str){ (const char *)b.ptr, b.len };
+}
+
+/* ---- identity -------------------------------------------------------------------------------- */
+
+static struct client_slots *slots_new(uint32_t loop)
+{
+    struct client_slots *cs = calloc(1, sizeof(*cs));
+
+    if (!cs)
+        return NULL;
+    cs->refs = 1;
+    cs->loop = loop;
+    acl_init(&cs->acl);
+    return cs;
+}
+
+struct client_slots *client_slots_of(struct identity *who, struct hooks *hooks)
+{
+    struct client_slots *cs = who->slots;
+
+    if (cs && cs->slot)
+        return cs;
+    if (!cs) {
+        cs = slots_new(who->view.loop);
+        if (!cs)
+            return NULL;
+        who->slots = cs;
+    }
+    cs->slot = calloc(hooks->n_plugins ? hooks->n_plugins : 1, sizeof(*cs->slot));
+    if (!cs->slot)
+        return NULL;
+    cs->hooks = hooks;
+    return cs;
+}
+
+static void slot_free(struct client_slots *cs, struct instance *inst, void **slot)
+{
+    void *mine = *slot;
+
+    (void)cs;
+    *slot = NULL;
+    if (mine && inst->created && inst->plugin->desc.client_free)
+        inst->plugin->desc.client_free(inst->self, mine);
+}
+
+static void slots_destroy(struct client_slots *cs)
+{
+    acl_fini(&cs->acl);
+    free(cs->slot);
+    free(cs);
+}
+
+/* On the home loop of SINGLE plugins: what is left belongs to them. */
+static void on_slots_mail(struct loop *here, struct mail *m)
+{
+    struct client_slots *cs = container_of(m, struct client_slots, mail);
+
+    (void)here;
+    for (uint32_t i = 0; i < cs->hooks->n_plugins; i++)
+        slot_free(cs, plugin_instance(&cs->hooks->plugins[i], 0), &cs->slot[i]);
+    slots_destroy(cs);
+}
+
+static void slots_unref(struct client_slots *cs)
+{
+    bool is_left = false;
+
+    if (!cs || --cs->refs > 0)
+        return;
+    for (uint32_t i = 0; cs->slot && i < cs->hooks->n_plugins; i++) {
+        struct instance *inst = plugin_instance(&cs->hooks->plugins[i], cs->loop);
+
+        if (loop_current() && instance_is_away(inst, cs->loop))
+            is_left = is_left || cs->slot[i];
+        else
+            slot_free(cs, inst, &cs->slot[i]);
+    }
+    if (is_left)
+        loop_post(loop_group_at(cs->hooks->loops, cs->loop), 0, &cs->mail, on_slots_mail);
+    else
+        slots_destroy(cs);
+}
+
+struct identity *identity_new(const struct identity_parts *p, struct identity *from)
+{
+    size_t len = (size_t)p->id.len + p->username.len + p->address.len + p->listener.len +
+                 p->tls_cn.len + p->tls_cert.len + 6;
+    struct identity *who;
+    char *at;
+
+    if (from && !from->slots) {
+        from->slots = slots_new(from->view.loop);
+        if (!from->slots)
+            return NULL;
+    }
+    who = malloc(sizeof(*who) + len);
+    if (!who)
+        return NULL;
+    *who = (struct identity){
+        .view = { .size = sizeof(pigeon_client),
+                  .flags = p->flags,
+                  .conn_id = p->conn_id,
+                  .protocol = p->protocol,
+                  .transport = p->transport,
+                  .port = p->port,
+                  .loop = p->loop,
+                  .keepalive_s = p->keepalive_s,
+                  .session_expiry_s = p->session_expiry_s },
+        .refs = 1,
+        .slots = from ? from->slots : NULL,
+    };
+    if (who->slots)
+        who->slots->refs++;
+    at = put_text(who->data, p->id, &who->view.id);
+    at = put_text(at, p->username, &who->view.username);
+    if (!p->has_username)
+        who->view.username = (pigeon_str){ 0 };
+    at = put_text(at, p->address, &who->view.address);
+    at = put_text(at, p->listener, &who->view.listener);
+    at = put_text(at, p->tls_cn, &who->view.tls_cn);
+    put_bytes(at, p->tls_cert.ptr, p->tls_cert.len, &who->view.tls_cert);
+    return who;
+}
+
+void identity_parts(const struct identity *who, struct identity_parts *r)
+{
+    const pigeon_client *v = &who->view;
+
+    *r = (struct identity_parts){
+        .id = of_text(v->id),
+        .username = of_text(v->username),
+        .address = of_text(v->address),
+        .listener = of_text(v->listener),
+        .tls_cn = of_text(v->tls_cn),
+        .tls_cert = of_bytes(v->tls_cert),
+        .has_username = v->username.ptr != NULL,
+        .protocol = v->protocol,
+        .transport = v->transport,
+        .port = v->port,
+        .flags = v->flags,
+        .loop = v->loop,
+        .keepalive_s = v->keepalive_s,
+        .session_expiry_s = v->session_expiry_s,
+        .conn_id = v->conn_id,
+    };
+}
+
+struct identity *identity_ref(struct identity *who)
+{
+    who->refs++;
+    return who;
+}
+
+void identity_unref(struct identity **who)
+{
+    struct identity *w = *who;
+
+    *who = NULL;
+    if (!w || --w->refs > 0)
+        return;
+    slots_unref(w->slots);
+    free(w);
+}
+
+bool acl_checks_deliver(const struct identity *who)
+{
+    return who && who->slots && (who->slots->acl.armed || who->slots->acl.n_deliver > 0);
+}
+
+void identity_drop_rules(struct identity *who, const char *plugin)
+{
+    struct client_slots *cs = who->slots;
+    const struct plugin *p = cs && cs->hooks ? hooks_find(cs->hooks, plugin) : NULL;
+
+    if (p)
+        acl_drop(&cs->acl, p->index);
+}
+
+/* ---- subjects -------------------------------------------------------------------------------- */
+
+struct subject *subject_ref(struct subject *s)
+{
+    s->refs++;
+    return s;
+}
+
+void subject_unref(struct subject **s)
+{
+    struct subject *subject = *s;
+
+    *s = NULL;
+    if (subject && --subject->refs == 0)
+        subject->free_fn(subject);
+}
+
+static void connect_free(struct subject *s)
+{
+    struct connect_info *c = container_of(s, struct connect_info, base);
+
+    message_unref(&c->will);
+    explicit_bzero(c->data, c->data_len);
+    free(c->data);
+    free(c);
+}
+
+struct connect_info *connect_info_new(const pigeon_connect *connect, struct str id,
+                                      struct str username, struct message *m_will)
+{
+    struct connect_info *c = malloc(sizeof(*c));
+    size_t len = (size_t)id.len + username.len + connect->password.len + connect->auth_method.len +
+                 connect->auth_data.len + connect->props.len + 6;
+    char *data = malloc(len);
+    pigeon_str text;
+    char *at;
+
+    if (!c || !data) {
+        free(c);
+        free(data);
+        message_unref(&m_will);
+        return NULL;
+    }
+    *c = (struct connect_info){
+        .base = { 1, connect_free }, .view = *connect, .will = m_will, .data = data, .data_len = len
+    };
+    c->view.size = sizeof(c->view);
+    at = put_text(data, id, &text);
+    c->id = of_text(text);
+    at = put_text(at, username, &text);
+    c->username = of_text(text);
+    at = put_bytes(at, connect->password.ptr, connect->password.len, &c->view.password);
+    at = put_text(at, of_text(connect->auth_method), &c->view.auth_method);
+    if (!connect->auth_method.ptr)
+        c->view.auth_method.ptr = NULL;
+    at = put_bytes(at, connect->auth_data.ptr, connect->auth_data.len, &c->view.auth_data);
+    put_bytes(at, connect->props.ptr, connect->props.len, &c->view.props);
+    c->view.will_bits = 0;
+    c->view.will = m_will ? &m_will->view : NULL;
+    return c;
+}
+
+static void sub_free(struct subject *s)
+{
+    free(container_of(s, struct sub_info, base));
+}
+
+struct sub_info *sub_info_new(const pigeon_sub *sub)
+{
+    struct str effective = of_text(sub->effective.ptr ? sub->effective : sub->filter);
+    struct sub_info *s = malloc(sizeof(*s) + sub->filter.len + effective.len + sub->share.len + 3);
+    char *at;
+
+    if (!s)
+        return NULL;
+    s->base = (struct subject){ 1, sub_free };
+    s->view = *sub;
+    s->view.size = sizeof(s->view);
+    at = put_text(s->data, of_text(sub->filter), &s->view.filter);
+    at = put_text(at, effective, &s->view.effective);
+    put_text(at, of_text(sub->share), &s->view.share);
+    return s;
+}
+
+static void exchange_info_free(struct subject *s)
+{
+    free(container_of(s, struct exchange_info, base));
+}
+
+struct exchange_info *exchange_info_new(uint32_t stage, struct str method, struct str data,
+                                        struct str props)
+{
+    struct exchange_info *x = malloc(sizeof(*x) + method.len + data.len + props.len + 3);
+    char *at;
+
+    if (!x)
+        return NULL;
+    *x = (struct exchange_info){ .base = { 1, exchange_info_free },
+                                 .view = { .size = sizeof(x->view), .stage = stage } };
+    at = put_text(x->data, method, &x->view.method);
+    at = put_bytes(at, data.ptr, data.len, &x->view.data);
+    put_bytes(at, props.ptr, props.len, &x->view.props);
+    return x;
+}
