@@ -10,18 +10,18 @@
 #include <pthread.h>
 
 struct broker {
-    struct config *config;       /* reference; swapped by a reload while every loop stands still */
+    struct config *config; /* reference; swapped by a reload while every loop stands still */
     struct log *log;
     struct loop_group *loops;
     struct hooks *hooks;
     struct epoch epoch;
-    struct hash_key hash_key;    /* of this process: tables and home loops */
+    struct hash_key hash_key; /* of this process: tables and home loops */
     struct index *index;
     struct retained *retained;
-    pthread_mutex_t tree_lock;   /* writers of index and retained tree, see docs/architecture.md */
+    pthread_mutex_t tree_lock; /* writers of index and retained tree, see docs/architecture.md */
     struct credit *credit;
     uint32_t n_loops;
-    struct shard *shards;        /* n_loops */
+    struct shard *shards; /* n_loops */
     const char *node_id;
     uint64_t incarnation;
     _Atomic uint64_t next_session; /* session numbers */
@@ -32,28 +32,33 @@ struct broker {
     _Atomic int store_failed;
     int64_t started_wall_ms;
     uint64_t started_ms;
+    _Atomic uint64_t now_ms; /* of loop 0's last turn */
     void (*on_store_failed)(void *ctx); /* any thread */
+    void (*close_all)(struct shard *s, uint8_t reason);
     void *ctx;
 };
 
 struct broker_setup {
-    struct config *config;   /* a reference is taken */
+    struct config *config; /* a reference is taken */
     struct log *log;
     struct loop_group *loops;
-    const char *node_id;     /* lives as long as the broker */
+    const char *node_id; /* lives as long as the broker */
     void (*on_store_failed)(void *ctx);
+    /* Ends every connection of a loop with a reason code, on that loop: conn/'s conn_close_all. */
+    void (*close_all)(struct shard *s, uint8_t reason);
     void *ctx;
 };
 
-/* Loads and creates the plugins, restores sessions, retained messages and wills from the store; the loops do
- * not run yet. Every fault has been logged. 0; -ENOMEM; -EINVAL (plugin or chain); -EIO (store). */
+/* Loads and creates the plugins, restores sessions, retained messages and wills from the store; the
+ * loops do not run yet. Every fault has been logged. 0; -ENOMEM; -EINVAL (plugin or chain); -EIO
+ * (store). */
 int broker_new(const struct broker_setup *setup, struct broker **r_broker);
 /* The loops have stopped. */
 void broker_free(struct broker **broker);
 
-/* Shutdown, on loop 0: no new CONNECT; when what was submitted is answered or `deadline_ms` has passed, all
- * clients get DISCONNECT 0x8B, wills are published, last commits are awaited; then `done` on loop 0. Loops
- * go on turning all the time. P6 of docs/concurrency.md. */
+/* Shutdown, on loop 0: no new CONNECT; when what was submitted is answered or `deadline_ms` has
+ * passed, all clients get DISCONNECT 0x8B, wills are published, last commits are awaited; then
+ * `done` on loop 0. Loops go on turning all the time. P6 of docs/concurrency.md. */
 void broker_stop(struct broker *b, uint64_t deadline_ms, void (*done)(void *ctx), void *ctx);
 
 /* The home loop of a client id. */
@@ -64,5 +69,7 @@ void broker_make_client_id(struct broker *b, uint32_t loop, char r_id[CLIENT_ID_
 /* Sum of all loops. Any thread. */
 int64_t broker_sum(const struct broker *b, enum counter which);
 void broker_info(struct broker *b, pigeon_info *info);
+/* One more client is online: keeps the highest number. */
+void broker_note_connected(struct broker *b);
 /* Ends the connection of a client id; on `from`'s loop. */
 void broker_kick(struct shard *from, struct str client_id, uint8_t reason, const char *text);

@@ -12,7 +12,7 @@
 struct broker;
 struct session;
 
-struct slot { /* place in the session table: what index entries point at */
+struct slot {                /* place in the session table: what index entries point at */
     struct session *session; /* NULL: free, or taken by a plugin's subscription */
     struct local_sub *local;
     uint32_t next_free;
@@ -26,22 +26,20 @@ struct shard {
     uint32_t index;
     struct counters counters;
 
-    struct map sessions;         /* by client id */
+    struct map sessions; /* by client id */
     struct slot *slots;
     uint32_t n_slots, free_slot; /* UINT32_MAX: none */
 
-    struct match match;          /* scratch of the publish that is being matched */
-    struct list submitting;      /* struct publish: waiting for the end of the turn */
+    struct match match;     /* scratch of the publish that is being matched */
+    struct list submitting; /* struct publish: waiting for the end of the turn */
     uint32_t n_submitting;
-    uint32_t n_publishes;        /* between accept and completion */
-    uint32_t n_units;            /* store units begun since the last submit */
-    struct list held_back;       /* clients that wait for n_publishes to fall */
-    struct list reads;           /* struct retained_read with something to do */
-    struct list rows_to_pump;    /* sessions whose queue can go on */
+    struct list held_back;    /* clients that wait for N_PUBLISHES to fall */
+    struct list reads;        /* struct retained_read with something to do */
+    struct list conns;        /* every connection of this loop; kept by conn/ */
+    struct list rows_to_pump; /* sessions whose queue can go on */
     struct pool publish_pool;
     struct timer heartbeat;
-    uint32_t n_connecting;       /* CONNECTs between admission and CONNACK, moved connections included */
-    bool stopping;               /* no new CONNECT */
+    bool stopping; /* no new CONNECT */
 };
 
 static inline void shard_count(struct shard *s, enum counter which, int64_t n)
@@ -58,6 +56,15 @@ static inline int64_t shard_wall_ms(const struct shard *s)
 {
     return (int64_t)loop_wall_ms(s->loop);
 }
+
+int shard_init(struct shard *s, struct broker *b, uint32_t index);
+void shard_fini(struct shard *s);
+/* A place in the slot table; the caller fills it in. 0 or -ENOMEM. */
+int shard_take_slot(struct shard *s, uint32_t *r_slot);
+void shard_give_slot(struct shard *s, uint32_t slot);
+
+/* A publish is through: clients that wait may go on. */
+void shard_publish_done(struct shard *s);
 
 /* Debug builds: is this the shard's own thread? */
 #define SHARD_ASSERT(s) assert(loop_current() == NULL || loop_current() == (s)->loop)

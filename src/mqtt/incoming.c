@@ -9,7 +9,8 @@ void incoming_fini(struct incoming *in)
     *in = (struct incoming){ 0 };
 }
 
-/* Index of the first identifier >= packet_id; the newest are looked at first, clients count upwards. */
+/* Index of the first identifier >= packet_id; the newest are looked at first, clients count
+ * upwards. */
 static uint32_t lower_bound(const struct incoming *in, uint16_t packet_id)
 {
     if (in->n == 0 || in->ids[in->n - 1].packet_id < packet_id)

@@ -1,5 +1,6 @@
-/* incoming.h - packet identifiers of QoS 2 messages that a client has published and not yet released
- * [MQTT-4.3.3-10]. Owned by the session; a sorted small array, because clients use few at a time. */
+/* incoming.h - packet identifiers of QoS 2 messages that a client has published and not yet
+ * released [MQTT-4.3.3-10]. Owned by the session; a sorted small array, because clients use few at
+ * a time. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>

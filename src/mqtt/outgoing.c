@@ -28,7 +28,8 @@ void outgoing_fini(struct outgoing *o)
     outgoing_init(o);
 }
 
-struct delivery *delivery_new(struct message *m_message, uint8_t qos, const uint32_t *ids, uint8_t n_ids)
+struct delivery *delivery_new(struct message *m_message, uint8_t qos, const uint32_t *ids,
+                              uint8_t n_ids)
 {
     struct delivery *d = malloc(sizeof(*d) + n_ids * sizeof(d->ids[0]));
     if (!d)

@@ -1,0 +1,173 @@
+#include "broker/retain.h"
+#include "broker/broker.h"
+#include "broker/deliver.h"
+#include <errno.h>
+#include <stdlib.h>
+
+#define PORTION    64u /* messages of one read and turn round */
+#define QUEUE_HIGH 64u /* wait while the session has so many queued */
+
+/* The retained messages of one new subscription, on their way. */
+struct retained_read {
+    struct list link;        /* client.retained_reads */
+    struct list turn;        /* shard.reads */
+    struct session *session; /* lives as long as its client, and so does this */
+    struct client *client;
+    struct retained_scan scan;
+    struct str filter; /* owned; what the scan borrows */
+    uint32_t id;       /* subscription identifier, 0: none */
+    uint8_t qos;
+    struct store_wait wait; /* rows of the portion at hand */
+    struct delivery *portion[PORTION];
+    uint32_t n;
+};
+
+static void read_free(struct retained_read *r)
+{
+    store_wait_cancel(&r->wait);
+    for (uint32_t i = 0; i < r->n; i++)
+        delivery_free(&r->portion[i]);
+    list_remove(&r->link);
+    list_remove(&r->turn);
+    retained_scan_fini(&r->scan);
+    str_free(&r->filter);
+    free(r);
+}
+
+static void read_end(struct retained_read *r)
+{
+    struct session *session = r->session;
+    read_free(r);
+    if (--session->n_reading == 0)
+        deliver_unbehind(session);
+}
+
+static void on_rows(struct store_wait *w, int status)
+{
+    (void)w;
+    (void)status; /* not stored: it lives in memory until it is acknowledged */
+}
+
+int retain_read_start(struct session *session, const struct sub *sub, uint64_t version)
+{
+    struct retained_read *r = sub ? calloc(1, sizeof(*r)) : NULL;
+    if (!r || str_dup_r(sub->effective, &r->filter)) {
+        free(r);
+        return -ENOMEM;
+    }
+    r->session = session;
+    r->client = session->client;
+    r->id = SUB_ID(sub->opts);
+    r->qos = SUB_QOS(sub->opts);
+    store_wait_init(&r->wait, on_rows);
+    retained_scan_init(&r->scan, r->filter, version);
+    list_append(&session->client->retained_reads, &r->link);
+    list_append(&session->shard->reads, &r->turn);
+    session->n_reading++;
+    return 0;
+}
+
+static bool on_message(void *ctx, struct message *m, uint64_t version)
+{
+    struct retained_read *r = ctx;
+    struct session *session = r->session;
+    (void)version;
+    if (message_expired(m, shard_wall_ms(session->shard)) || !deliver_is_allowed(session, m))
+        return true;
+    uint8_t qos = r->qos < m->view.qos ? r->qos : m->view.qos;
+    struct message *ref = message_ref(m);
+    struct delivery *d = delivery_new(ref, qos, &r->id, r->id ? 1 : 0);
+    if (!d) {
+        message_unref(&ref);
+        return true;
+    }
+    d->retain = true; /* [MQTT-3.3.1-8 of 3.1.1] */
+    r->portion[r->n++] = d;
+    return true;
+}
+
+/* What goes to a durable session with QoS > 0 is a message of that session: it has its rows like
+ * any other. */
+static void store_portion(struct retained_read *r)
+{
+    struct session *session = r->session;
+    struct hook_loop *hl = session->shard->hooks;
+    uint32_t n = 0;
+    if (!session->durable)
+        return;
+    for (uint32_t i = 0; i < r->n; i++)
+        n += r->portion[i]->qos > 0;
+    if (!n)
+        return;
+    store_unit_begin(hl, PIGEON_DURABILITY_OS, 0);
+    for (uint32_t i = 0; i < r->n; i++) {
+        struct delivery *d = r->portion[i];
+        struct store_rcpt rcpt = {
+            .session = session->number, .qos = d->qos, .retain = 1, .n_ids = d->n_ids, .ids = d->ids
+        };
+        if (d->qos)
+            store_queue_add(hl, d->message, &rcpt, 1);
+    }
+    if (store_unit_end(hl, &r->wait))
+        return;
+    store_submit(hl);
+    uint64_t pos = r->wait.pos;
+    for (uint32_t i = 0; i < r->n; i++)
+        if (r->portion[i]->qos)
+            r->portion[i]->pos = pos++;
+    store_wait_cancel(&r->wait);
+}
+
+static bool is_stopped(const struct retained_read *r)
+{
+    const struct client *c = r->client;
+    return r->session->out.n_queued >= QUEUE_HIGH || c->ops->is_congested(c);
+}
+
+/* true: something was read. */
+static bool read_portion(struct retained_read *r)
+{
+    struct session *session = r->session;
+    struct shard *s = session->shard;
+    if (is_stopped(r))
+        return false;
+    r->n = 0;
+    if (retained_scan_run(s->broker->retained, &r->scan, PORTION, on_message, r))
+        r->scan.done = true;
+    store_portion(r);
+    uint32_t n = r->n;
+    r->n = 0;
+    for (uint32_t i = 0; i < n; i++)
+        deliver_append(session, r->portion[i]);
+    bool done = r->scan.done;
+    if (done)
+        read_end(r);
+    deliver_pump(session);
+    return true;
+}
+
+bool retain_turn(struct shard *s)
+{
+    bool any = false;
+    LIST_FOREACH_SAFE (l, &s->reads) {
+        struct retained_read *r = container_of(l, struct retained_read, turn);
+        /* One after the other, so that the packets of several filters do not mix up their order. */
+        if (r->client->retained_reads.next == &r->link && read_portion(r)) {
+            any = true;
+            break; /* the list may have changed; the next round goes on */
+        }
+    }
+    return any;
+}
+
+void retain_client_gone(struct client *c)
+{
+    struct session *session = c->session;
+    for (struct list *l; (l = list_pop(&c->retained_reads));) {
+        struct retained_read *r = container_of(l, struct retained_read, link);
+        read_free(r);
+        session->n_reading--;
+    }
+    if (session && !list_empty(&session->behind))
+        deliver_unbehind(session);
+}

@@ -1,0 +1,10 @@
+/* retain.h - retained messages for a new subscription, read in portions; and their expiry. */
+#pragma once
+#include "broker/session.h"
+
+/* Starts reading for a subscription just made; version: what index_put was given. -ENOMEM. */
+int retain_read_start(struct session *session, const struct sub *sub, uint64_t version);
+/* Portions for everybody who can take some. true: there is more to do in this turn. */
+bool retain_turn(struct shard *s);
+/* The client of these reads is gone. */
+void retain_client_gone(struct client *c);

@@ -1,0 +1,122 @@
+/* session.h - one MQTT session on its home loop: subscriptions, queue, window, will, expiry. It
+ * never moves.
+ *
+ * Owned by the shard's table by client id. While it has a client it is online; a durable one
+ * (expiry > 0) stays behind offline. A Clean Start makes it a new session in the same place: new
+ * number, nothing kept. */
+#pragma once
+#include "broker/client.h"
+#include "hooks/store.h"
+#include "mqtt/incoming.h"
+#include "mqtt/outgoing.h"
+
+#define EXPIRY_NEVER UINT32_MAX /* Session Expiry Interval: does not expire */
+
+/* One subscription of the session, keyed by the filter as requested. */
+struct sub {
+    struct str key;       /* "$share/NAME/filter" or the filter; owned */
+    struct str share;     /* view into key, empty: not shared */
+    struct str filter;    /* view into key: what the client asked for */
+    struct str effective; /* what is in the index; owned when it differs from filter */
+    uint64_t opts;        /* SUB_* as in the index */
+    uint8_t retain_handling;
+    bool denied;      /* MQTT 3.1: SUBACK cannot say no; never delivers */
+    struct sub *next; /* while all of a session's are taken down */
+};
+
+/* The rows of the queue that are in the store only (P3 of docs/concurrency.md). */
+enum backlog_state {
+    BACKLOG_NONE,    /* everything that is stored is in memory, too             */
+    BACKLOG_STORED,  /* there may be rows behind backlog_pos; nobody is reading */
+    BACKLOG_READING, /* a scan is under way                                     */
+};
+
+struct backlog {
+    struct store_scan scan;
+    struct list held; /* deliveries routed here while the scan is under way */
+    uint64_t pos;     /* a scan shows the rows behind it; those up to it are, or were, in memory */
+    uint64_t
+        read_upto; /* rows up to here have been read: the same as a routed message is dropped */
+    uint64_t max_in_memory; /* highest row ever routed to memory past a scan */
+    uint32_t n_held, n_rows;
+    uint8_t state;     /* enum backlog_state */
+    bool again;        /* held overflowed, or the scan failed: read again from pos */
+    uint64_t n_stored; /* rows in the store that are not in memory, roughly: for limits */
+    uint64_t stored_bytes;
+    uint64_t debt; /* oldest rows to be dropped, policy drop_oldest */
+};
+
+struct session {
+    struct shard *shard;
+    struct str id;   /* owned */
+    uint64_t number; /* session number: this life of the session */
+    uint32_t slot;
+    struct client *client;      /* NULL: offline */
+    struct connecting *serving; /* the CONNECT that is being served now */
+    struct list waiting;        /* struct connecting, in order of their CONNECTs */
+
+    uint32_t expiry_s;
+    bool durable; /* expiry_s > 0: outlives the connection */
+    bool stored;  /* has a row in the store */
+    bool exists;  /* some CONNECT was accepted: there is a session to resume */
+    bool ending;
+    uint32_t n_store; /* units about this session that are not answered */
+    struct timer expiry;
+
+    struct map subs; /* struct sub by key */
+    uint32_t n_shared;
+    struct outgoing out;
+    struct incoming in;
+    struct backlog backlog;
+    bool pumping;
+    struct list pump;   /* in shard.rows_to_pump */
+    uint32_t n_reading; /* retained reads under way: live messages wait behind them */
+    uint32_t n_behind, n_queued_qos0;
+    struct list behind; /* those live messages */
+
+    struct will *will; /* NULL: none */
+    uint64_t n_dropped;
+};
+
+struct session *session_find(struct shard *s, struct str id);
+/* The session of a slot if it still has that number, else NULL. */
+struct session *session_at(struct shard *s, uint32_t slot, uint64_t number);
+/* A new offline, not yet stored session. NULL when out of memory. */
+struct session *session_new(struct shard *s, struct str id);
+/* Everything but client, expiry and waiting CONNECTs starts anew under a new number (Clean Start);
+ * the old one's subscriptions leave the index, its rows leave the store (unit of its own), events
+ * tell. */
+void session_reset(struct session *session, uint32_t why);
+/* The session ends: index, store, events; freed unless CONNECTs wait for it. why: PIGEON_END_*. */
+void session_end(struct session **session, uint32_t why);
+/* Frees without telling anybody: at the broker's end. */
+void session_free(struct session **session);
+
+struct index_who session_who(const struct session *session);
+/* Sets expiry and with it durability; keeps the index entries right. */
+void session_set_expiry(struct session *session, uint32_t expiry_s);
+/* The client is gone: starts the expiry, or ends the session. */
+void session_detached(struct session **session);
+void session_start_expiry(struct session *session, uint64_t in_ms);
+/* Marks the shared subscriptions as having a reader or not. */
+void session_set_online(struct session *session, bool online);
+
+/* Ends the open store unit about a session. The session counts it until it is answered, then calls
+ * `done` (NULL: nothing to do) if it is still the same session; packet_id is handed through. 0 or
+ * -ENOMEM: the unit is not submitted, done is not called. */
+typedef void (*session_done_fn)(struct session *session, uint16_t packet_id, int status);
+int session_unit_end(struct session *session, session_done_fn done, uint16_t packet_id);
+/* The same in three steps, for those who have a wait of their own. */
+void session_store_begin(struct session *session);
+void session_store_done(struct shard *s, uint32_t slot, uint64_t number);
+
+/* Puts a subscription into session and index, or replaces it. version: see index_put. 0/1 as
+ * index_put, or negative. [tree lock held by the caller] */
+int session_subscribe(struct session *session, struct sub *m_sub, uint64_t version);
+struct sub *session_sub(const struct session *session, struct str key);
+/* [takes the tree lock] true: it was there. */
+bool session_unsubscribe(struct session *session, struct str key);
+struct sub *sub_new(struct str key, struct str share, struct str filter, struct str effective,
+                    uint64_t opts);
+void sub_free(struct sub **sub);
+void sub_view(const struct sub *sub, pigeon_sub *r_view);
