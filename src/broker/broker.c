@@ -4,6 +4,7 @@
 #include "broker/publish.h"
 #include "broker/restore.h"
 #include "broker/retain.h"
+#include "broker/sweep.h"
 #include "base/random.h"
 #include "hooks/store.h"
 #include "wire/reason.h"
@@ -181,6 +182,8 @@ int broker_new(const struct broker_setup *setup, struct broker **r_broker)
         r = make_hooks(b);
     if (!r)
         r = broker_restore(b);
+    if (!r)
+        r = sweep_new(b, &b->sweep);
     if (r) {
         broker_free(&b);
         return r;
@@ -199,10 +202,15 @@ void broker_free(struct broker **p)
     struct broker *b = *p;
     if (!b)
         return;
+    sweep_free(&b->sweep);
+    if (b->shards && b->config->heartbeat_interval_ms > 0)
+        timer_stop(loop_timers(b->shards[0].loop), &b->shards[0].heartbeat);
     for (uint32_t i = 0; b->shards && i < b->n_loops; i++)
-        shard_fini(&b->shards[i]);
+        shard_drop_sessions(&b->shards[i]);
     if (b->hooks)
         hooks_free(&b->hooks);
+    for (uint32_t i = 0; b->shards && i < b->n_loops; i++)
+        shard_fini(&b->shards[i]);
     if (b->credit)
         credit_free(&b->credit);
     if (b->index)
@@ -215,6 +223,18 @@ void broker_free(struct broker **p)
     config_unref(&b->config);
     free(b);
     *p = NULL;
+}
+
+void broker_set_memory(struct broker *b, uint64_t used, uint64_t limit)
+{
+    int is_short = limit && used > limit;
+    if (atomic_exchange(&b->short_of_memory, is_short) == is_short)
+        return;
+    if (is_short)
+        log_warn(b->log, "memory_high", LU("used", used), LU("limit", limit),
+                 LZ("outcome", "new connections and messages are refused"));
+    else
+        log_info(b->log, "memory_normal", LU("used", used), LU("limit", limit));
 }
 
 /* ---- client ids ---------------------------------------------------------------------------------

@@ -9,6 +9,8 @@
 #include "net/credit.h"
 #include <pthread.h>
 
+struct conns;
+
 struct broker {
     struct config *config; /* reference; swapped by a reload while every loop stands still */
     struct log *log;
@@ -22,6 +24,7 @@ struct broker {
     struct credit *credit;
     uint32_t n_loops;
     struct shard *shards; /* n_loops */
+    struct conns *conns;  /* conn/'s own, see conn_setup */
     const char *node_id;
     uint64_t incarnation;
     _Atomic uint64_t next_session; /* session numbers */
@@ -30,9 +33,11 @@ struct broker {
     _Atomic int64_t max_connected;
     _Atomic int64_t n_connections; /* for limits.connections */
     _Atomic int store_failed;
+    _Atomic int short_of_memory; /* above limits.memory: CONNECT, PUBLISH get 0x97 */
+    struct sweep *sweep;
     int64_t started_wall_ms;
     uint64_t started_ms;
-    _Atomic uint64_t now_ms; /* of loop 0's last turn */
+    _Atomic uint64_t now_ms;            /* of loop 0's last turn */
     void (*on_store_failed)(void *ctx); /* any thread */
     void (*close_all)(struct shard *s, uint8_t reason);
     void *ctx;
@@ -61,6 +66,9 @@ void broker_free(struct broker **broker);
  * `done` on loop 0. Loops go on turning all the time. P6 of docs/concurrency.md. */
 void broker_stop(struct broker *b, uint64_t deadline_ms, void (*done)(void *ctx), void *ctx);
 
+/* What the process uses, from time to time; above `limit` (0: none) the broker takes nothing more
+ * in. Any thread. */
+void broker_set_memory(struct broker *b, uint64_t used, uint64_t limit);
 /* The home loop of a client id. */
 uint32_t broker_home(const struct broker *b, struct str client_id);
 /* A new client id whose home is `loop`, NUL-terminated. */

@@ -327,6 +327,8 @@ static enum step_result step_queue(struct connecting *n)
     const struct config_limits *limits = &s->broker->config->limits;
     n->expiry_s = expiry_capped(n);
     struct session *session = session_find(s, identity_id(n->who));
+    if (atomic_load_explicit(&s->broker->short_of_memory, memory_order_relaxed))
+        return refuse(n, REASON_QUOTA_EXCEEDED, "the server is short of memory");
     if (!session) {
         if (limits->sessions && broker_sum(s->broker, N_SESSIONS) >= limits->sessions)
             return refuse(n, REASON_QUOTA_EXCEEDED, "too many sessions");

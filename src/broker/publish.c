@@ -100,6 +100,11 @@ static enum step_result step_topic(struct publish *p)
     struct str topic = message_topic(p->message);
     if (p->refused || !is_asked(p))
         return STEP_CONTINUE;
+    if (atomic_load_explicit(&p->shard->broker->short_of_memory, memory_order_relaxed)) {
+        p->withheld = p->client && p->client->version < 5;
+        refuse(p, REASON_QUOTA_EXCEEDED, PIGEON_DROP_NO_MEMORY);
+        return STEP_CONTINUE;
+    }
     if (!topic_is_name(topic, (uint32_t)p->shard->broker->config->limits.topic_levels))
         refuse(p, REASON_TOPIC_NAME_INVALID, PIGEON_DROP_DENIED);
     else if (str_starts(topic, STR("$SYS/")))
@@ -452,15 +457,33 @@ static void on_commit(struct store_wait *w, int status)
     publish_run(p);
 }
 
+/* limits.retained_ttl: the copy in the tree expires, the one on its way does not. */
+static struct message *with_ttl(struct publish *p)
+{
+    int64_t ttl_ms = p->shard->broker->config->limits.retained_ttl_ms;
+    struct message_parts parts;
+    message_parts(p->message, &parts);
+    int64_t expires_ms = parts.received_ms + ttl_ms;
+    if (!ttl_ms || (parts.expires_ms && parts.expires_ms <= expires_ms))
+        return message_ref(p->message);
+    parts.expires_ms = expires_ms;
+    return message_new(&parts);
+}
+
 /* [tree lock] */
 static int write_retained(struct publish *p)
 {
     struct broker *b = p->shard->broker;
     struct retained_limits limits = { (uint64_t)b->config->limits.retained_messages,
                                       (uint64_t)b->config->limits.retained_bytes };
+    struct message *m = with_ttl(p);
+    if (!m)
+        return -ENOMEM;
     if (b->n_loops > 1)
-        message_share(p->message);
-    return retained_put(b->retained, p->shard->index, p->message, &limits, &p->version);
+        message_share(m);
+    int r = retained_put(b->retained, p->shard->index, m, &limits, &p->version);
+    message_unref(&m);
+    return r;
 }
 
 /* One unit: retained message, queue rows, incoming QoS 2 identifier, the will that this is. */

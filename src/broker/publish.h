@@ -26,7 +26,7 @@ struct publish {
     uint64_t version; /* retained version */
     uint32_t slot;    /* publisher's session */
     uint16_t packet_id;
-    uint8_t qos; /* as the client sent it: which acknowledgement it gets */
+    uint8_t qos;    /* as the client sent it: which acknowledgement it gets */
     uint8_t origin; /* PIGEON_ORIGIN_* */
     uint8_t reason; /* 0, or why it was refused */
     bool asking, blocking, retained, refused, withheld, no_receiver, submitted, counted;

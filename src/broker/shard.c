@@ -23,11 +23,15 @@ int shard_init(struct shard *s, struct broker *b, uint32_t index)
     return match_init(&s->match, b->index);
 }
 
-void shard_fini(struct shard *s)
+void shard_drop_sessions(struct shard *s)
 {
     uint32_t it = 0;
     for (struct session *session; (session = map_next(&s->sessions, &it)); it = 0)
         session_free(&session);
+}
+
+void shard_fini(struct shard *s)
+{
     map_fini(&s->sessions);
     pool_fini(&s->publish_pool);
     match_fini(&s->match);

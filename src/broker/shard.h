@@ -58,6 +58,8 @@ static inline int64_t shard_wall_ms(const struct shard *s)
 }
 
 int shard_init(struct shard *s, struct broker *b, uint32_t index);
+/* While the plugins are still there: wills hold clients, and these the plugins' slots. */
+void shard_drop_sessions(struct shard *s);
 void shard_fini(struct shard *s);
 /* A place in the slot table; the caller fills it in. 0 or -ENOMEM. */
 int shard_take_slot(struct shard *s, uint32_t *r_slot);

@@ -76,7 +76,7 @@ static void on_look(struct timer *t, uint64_t now_ms)
         void *ctx = st->ctx;
         events_closed(b->shards[0].hooks);
         free(st);
-        done(ctx);
+        hooks_quiesce(b->hooks, done, ctx);
         return;
     }
     timer_arm(loop_timers(b->shards[0].loop), &st->look, now_ms + LOOK_MS);
