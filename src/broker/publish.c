@@ -466,6 +466,7 @@ static struct message *with_ttl(struct publish *p)
     int64_t expires_ms = parts.received_ms + ttl_ms;
     if (!ttl_ms || (parts.expires_ms && parts.expires_ms <= expires_ms))
         return message_ref(p->message);
+    parts.hide_expiry = !parts.expires_ms;
     parts.expires_ms = expires_ms;
     return message_new(&parts);
 }

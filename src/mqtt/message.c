@@ -57,7 +57,7 @@ struct message *message_new(const struct message_parts *parts)
     atomic_init(&m->refs, 1);
     m->size = (uint32_t)size;
     m->shared = parts->shared;
-    m->expires_on_the_way = parts->expires_ms != 0;
+    m->expires_on_the_way = parts->expires_ms != 0 && !parts->hide_expiry;
     return m;
 }
 
@@ -74,6 +74,7 @@ void message_parts(const struct message *m, struct message_parts *r_parts)
         .dup = m->view.dup,
         .origin = m->view.origin,
         .expires_ms = m->view.expires_ms,
+        .hide_expiry = m->view.expires_ms && !m->expires_on_the_way,
         .received_ms = m->received_ms,
         .from_session = m->from_session,
         .id = m->view.id,

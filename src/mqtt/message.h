@@ -26,6 +26,7 @@ struct message_parts {
     struct str publisher, publisher_user;
     uint8_t qos, retain, dup, origin;
     int64_t expires_ms; /* UNIX ms, 0: never */
+    bool hide_expiry;   /* expires_ms is the broker's own limit: receivers are not told */
     int64_t received_ms;
     uint64_t from_session;
     pigeon_msg_id id;
