@@ -463,12 +463,9 @@ static enum step_result step_commit(struct connecting *n)
     if (!session->durable && !session->will && !session->stored)
         return STEP_CONTINUE;
     store_unit_begin(hl, PIGEON_DURABILITY_DISK, 0);
-    store_session_put(hl, session->number, session->id,
-                      session->expiry_s == EXPIRY_NEVER ? -1 : (int64_t)session->expiry_s * 1000,
-                      STR_NULL);
+    session_store_put(session);
     if (session->will)
         will_store(session);
-    session->stored = true;
     store_wait_init(&n->wait, on_commit);
     if (store_unit_end(hl, &n->wait)) {
         n->state = CONNECTING_SERVED;

@@ -1,6 +1,7 @@
 #include "broker/deliver.h"
 #include "broker/backlog.h"
 #include "broker/broker.h"
+#include "broker/retain.h"
 #include "hooks/acl.h"
 #include "hooks/ask.h"
 #include "wire/reason.h"
@@ -224,8 +225,11 @@ void deliver_pump(struct session *session)
             break;
         }
     }
-    if (session->client)
-        backlog_read(session);
+    if (!session->client)
+        return;
+    backlog_read(session);
+    if (session->n_reading)
+        retain_wake(session);
 }
 
 void deliver_pump_later(struct session *session)

@@ -40,8 +40,8 @@ static void on_session(void *ctx, const pigeon_op *op)
     }
     session->number = op->session;
     session->exists = session->stored = true;
-    session_set_expiry(session,
-                       op->due_in_ms < 0 ? EXPIRY_NEVER : (uint32_t)((op->due_in_ms + 999) / 1000));
+    session_set_expiry(session, session_expiry_of_row(op));
+    session->stored_expiry_s = session->expiry_s;
     *k = (struct known){
         .number = op->session, .session = session, .due_in_ms = op->due_in_ms, .will_due_in_ms = -1
     };
@@ -130,10 +130,11 @@ static void settle(struct restore *r)
             uint64_t due = k->will_due_in_ms > 0 ? (uint64_t)k->will_due_in_ms : 0;
             will_restored(session, due > grace ? due : grace);
         }
-        uint64_t expiry = k->due_in_ms > 0 ? (uint64_t)k->due_in_ms : 0;
+        /* Online at the end: the whole interval begins now. */
+        uint64_t expiry =
+            k->due_in_ms >= 0 ? (uint64_t)k->due_in_ms : (uint64_t)session->expiry_s * 1000;
         if (session->expiry_s == 0 && expiry < grace)
-            expiry =
-                grace; /* only there for its will, or for a client that had no time to end it */
+            expiry = grace; /* only there for its will */
         session_start_expiry(session, expiry);
     }
 }

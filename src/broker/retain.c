@@ -4,8 +4,9 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define PORTION    64u /* messages of one read and turn round */
-#define QUEUE_HIGH 64u /* wait while the session has so many queued */
+#define PORTION         64u /* messages of one read and turn round */
+#define QUEUE_HIGH      64u /* wait while the session has so many queued */
+#define READS_PER_ROUND 16u
 
 /* The retained messages of one new subscription, on their way. */
 struct retained_read {
@@ -62,8 +63,9 @@ int retain_read_start(struct session *session, const struct sub *sub, uint64_t v
     store_wait_init(&r->wait, on_rows);
     retained_scan_init(&r->scan, r->filter, version);
     list_append(&session->client->retained_reads, &r->link);
-    list_append(&session->shard->reads, &r->turn);
+    list_init(&r->turn);
     session->n_reading++;
+    retain_wake(session);
     return 0;
 }
 
@@ -124,13 +126,11 @@ static bool is_stopped(const struct retained_read *r)
     return r->session->out.n_queued >= QUEUE_HIGH || c->ops->is_congested(c);
 }
 
-/* true: something was read. */
-static bool read_portion(struct retained_read *r)
+/* Goes on in the next round, unless it has ended or waits for its client. */
+static void read_portion(struct retained_read *r)
 {
     struct session *session = r->session;
     struct shard *s = session->shard;
-    if (is_stopped(r))
-        return false;
     r->n = 0;
     if (retained_scan_run(s->broker->retained, &r->scan, PORTION, on_message, r))
         r->scan.done = true;
@@ -139,23 +139,29 @@ static bool read_portion(struct retained_read *r)
     r->n = 0;
     for (uint32_t i = 0; i < n; i++)
         deliver_append(session, r->portion[i]);
-    bool done = r->scan.done;
-    if (done)
+    if (r->scan.done)
         read_end(r);
-    deliver_pump(session);
-    return true;
+    deliver_pump(session); /* wakes what may go on: retain_wake */
+}
+
+void retain_wake(struct session *session)
+{
+    struct client *c = session->client;
+    if (!c || list_empty(&c->retained_reads))
+        return;
+    /* One after the other, so that the messages of several filters do not mix up their order. */
+    struct retained_read *r = container_of(c->retained_reads.next, struct retained_read, link);
+    if (!list_linked(&r->turn) && !is_stopped(r))
+        list_append(&session->shard->reads, &r->turn);
 }
 
 bool retain_turn(struct shard *s)
 {
     bool any = false;
-    LIST_FOREACH_SAFE (l, &s->reads) {
-        struct retained_read *r = container_of(l, struct retained_read, turn);
-        /* One after the other, so that the packets of several filters do not mix up their order. */
-        if (r->client->retained_reads.next == &r->link && read_portion(r)) {
-            any = true;
-            break; /* the list may have changed; the next round goes on */
-        }
+    for (uint32_t i = 0; i < READS_PER_ROUND && !list_empty(&s->reads); i++) {
+        struct retained_read *r = container_of(list_pop(&s->reads), struct retained_read, turn);
+        read_portion(r);
+        any = true;
     }
     return any;
 }

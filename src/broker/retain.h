@@ -4,6 +4,8 @@
 
 /* Starts reading for a subscription just made; version: what index_put was given. -ENOMEM. */
 int retain_read_start(struct session *session, const struct sub *sub, uint64_t version);
+/* The client can take more: its next read goes on. */
+void retain_wake(struct session *session);
 /* Portions for everybody who can take some. true: there is more to do in this turn. */
 bool retain_turn(struct shard *s);
 /* The client of these reads is gone. */

@@ -343,6 +343,7 @@ void session_end(struct session **p, uint32_t why)
         return;
     session->ending = true;
     drop_contents(session);
+    session->client = NULL;
     if (session->will)
         will_session_ended(session);
     forget_in_store(session);
@@ -378,10 +379,32 @@ void session_detached(struct session **p)
     session_set_online(session, false);
     deliver_park(session);
     store_unit_begin(session->shard->hooks, PIGEON_DURABILITY_OS, STORE_AGAIN);
+    if (session->stored_expiry_s != session->expiry_s) /* DISCONNECT gave another one */
+        session_store_put(session);
     store_session_off(session->shard->hooks, session->number,
                       session->expiry_s == EXPIRY_NEVER ? -1 : (int64_t)session->expiry_s * 1000);
     store_unit_end(session->shard->hooks, NULL);
     session_start_expiry(session, (uint64_t)session->expiry_s * 1000);
+}
+
+/* The row keeps the expiry interval itself, too: what is left of it only counts while nobody is
+ * online. */
+void session_store_put(struct session *session)
+{
+    uint32_t expiry_s = session->expiry_s;
+    int64_t expiry_ms = expiry_s == EXPIRY_NEVER ? -1 : (int64_t)expiry_s * 1000;
+    store_session_put(session->shard->hooks, session->number, session->id, expiry_ms,
+                      str_make(&expiry_s, sizeof(expiry_s)));
+    session->stored = true;
+    session->stored_expiry_s = expiry_s;
+}
+
+uint32_t session_expiry_of_row(const pigeon_op *op)
+{
+    uint32_t expiry_s = op->due_in_ms < 0 ? EXPIRY_NEVER : (uint32_t)((op->due_in_ms + 999) / 1000);
+    if (op->extra.len == sizeof(expiry_s))
+        memcpy(&expiry_s, op->extra.ptr, sizeof(expiry_s));
+    return expiry_s;
 }
 
 /* ---- the store ----------------------------------------------------------------------------------

@@ -56,9 +56,10 @@ struct session {
     struct list waiting;        /* struct connecting, in order of their CONNECTs */
 
     uint32_t expiry_s;
-    bool durable; /* expiry_s > 0: outlives the connection */
-    bool stored;  /* has a row in the store */
-    bool exists;  /* some CONNECT was accepted: there is a session to resume */
+    uint32_t stored_expiry_s; /* as in the store */
+    bool durable;             /* expiry_s > 0: outlives the connection */
+    bool stored;              /* has a row in the store */
+    bool exists;              /* some CONNECT was accepted: there is a session to resume */
     bool ending;
     uint32_t n_store; /* units about this session that are not answered */
     struct timer expiry;
@@ -101,6 +102,10 @@ void session_start_expiry(struct session *session, uint64_t in_ms);
 /* Marks the shared subscriptions as having a reader or not. */
 void session_set_online(struct session *session, bool online);
 
+/* Adds SESSION_PUT to the open unit. */
+void session_store_put(struct session *session);
+/* The Session Expiry Interval that session_store_put wrote. */
+uint32_t session_expiry_of_row(const pigeon_op *op);
 /* Ends the open store unit about a session. The session counts it until it is answered, then calls
  * `done` (NULL: nothing to do) if it is still the same session; packet_id is handed through. 0 or
  * -ENOMEM: the unit is not submitted, done is not called. */
