@@ -18,6 +18,7 @@
 #include <pigeon/store.h>
 #include <pigeon/bus.h>
 #include <pigeon/control.h>
+#include <pigeon/util.h>
 
 /* cancel: why */
 #define PIGEON_CANCEL_GONE     1 /* the client is gone */
