@@ -340,6 +340,25 @@ static void a_bounced_message_goes_to_another_member_while_there_is_one(void **s
     fixture_free(f);
 }
 
+static void offline_members_take_turns_when_those_online_are_left_out(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new();
+    for (uint64_t s = 1; s <= 4; s++)
+        put(f, "a", "g", s, s < 2 ? SUB_ONLINE : SUB_DURABLE);
+    assert_int_equal(match_n(f, "a"), 1);
+    uint64_t not_these = 1;
+    struct receiver rcpt;
+    uint32_t got[5] = { 0 };
+    for (int i = 0; i < 30; i++) {
+        assert_int_equal(index_choose(f->ix, 0, f->match.rcpts[0].share, &not_these, 1, &rcpt), 0);
+        got[rcpt.who.session]++;
+    }
+    for (uint64_t s = 2; s <= 4; s++)
+        assert_int_equal(got[s], 10);
+    fixture_free(f);
+}
+
 static void a_crowd_on_one_filter_comes_and_goes(void **state)
 {
     (void)state;
@@ -495,6 +514,7 @@ int main(void)
         cmocka_unit_test(a_share_group_serves_its_members_in_turn),
         cmocka_unit_test(two_loops_take_turns_of_their_own),
         cmocka_unit_test(a_bounced_message_goes_to_another_member_while_there_is_one),
+        cmocka_unit_test(offline_members_take_turns_when_those_online_are_left_out),
         cmocka_unit_test(a_crowd_on_one_filter_comes_and_goes),
         cmocka_unit_test(a_wide_level_grows_and_shrinks),
         cmocka_unit_test(filters_of_tens_of_thousands_of_levels_are_matched),
