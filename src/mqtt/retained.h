@@ -41,7 +41,7 @@ struct retained_scan {
     uint64_t version;    /* report versions <= this */
     bool started, done;
 };
-/* The message is borrowed (message_ref to keep it). Return false to stop for now (the message is
+/* The message is borrowed (message_ref to keep it). Return false to stop here (the message is
  * not consumed and comes again). */
 typedef bool (*retained_fn)(void *ctx, struct message *m, uint64_t version);
 void retained_scan_init(struct retained_scan *s, struct str filter, uint64_t version);
