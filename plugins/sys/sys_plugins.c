@@ -1,0 +1,110 @@
+/* Numbers of plugins: $SYS/broker/plugins/<name>/<metric>; of a histogram <metric>/count and
+ * <metric>/sum, in seconds. */
+#include "sys.h"
+#include <inttypes.h>
+#include <stdlib.h>
+
+struct sys_plugins {
+    const pigeon_metrics *metrics;
+    struct sys_leaf *leaves; /* in the order in which they were met first */
+    uint32_t n, room;
+    uint32_t next; /* where the next topic is likely to be: the order hardly ever changes */
+};
+
+int32_t sys_plugins_new(const pigeon_host *host, struct sys_plugins **r_tree)
+{
+    struct sys_plugins *t = calloc(1, sizeof(*t));
+
+    if (!t)
+        return PIGEON_E_NOMEM;
+    t->metrics = host->get(host->inst, PIGEON_IF_METRICS, sizeof(pigeon_metrics));
+    *r_tree = t;
+    return PIGEON_OK;
+}
+
+void sys_plugins_free(struct sys_plugins **tree)
+{
+    struct sys_plugins *t = *tree;
+
+    if (!t)
+        return;
+    for (uint32_t i = 0; i < t->n; i++)
+        free(t->leaves[i].topic);
+    free(t->leaves);
+    free(t);
+    *tree = NULL;
+}
+
+static struct sys_leaf *leaf_add(struct sys_plugins *t, const char *topic)
+{
+    char *copy = strdup(topic);
+
+    if (t->n == t->room) {
+        uint32_t room = t->room ? t->room * 2 : 32;
+        struct sys_leaf *more = realloc(t->leaves, room * sizeof(*more));
+
+        if (more) {
+            t->leaves = more;
+            t->room = room;
+        }
+    }
+    if (!copy || t->n == t->room) {
+        free(copy);
+        return NULL;
+    }
+    t->leaves[t->n] = (struct sys_leaf){ .topic = copy };
+    return &t->leaves[t->n++];
+}
+
+static struct sys_leaf *leaf_of(struct sys_plugins *t, const char *topic)
+{
+    for (uint32_t i = 0; i < t->n; i++) {
+        uint32_t at = (t->next + i) % t->n;
+
+        if (strcmp(t->leaves[at].topic, topic) == 0) {
+            t->next = at + 1;
+            return &t->leaves[at];
+        }
+    }
+    return leaf_add(t, topic);
+}
+
+static void set(struct sys *s, const pigeon_metric *m, const char *last_level, const char *text)
+{
+    struct sys_leaf *leaf;
+    char topic[SYS_TOPIC_MAX];
+    int n = snprintf(topic, sizeof(topic), "$SYS/broker/plugins/%s/%s%s", m->plugin, m->name,
+                     last_level);
+
+    if (n < 0 || (size_t)n >= sizeof(topic))
+        return;
+    leaf = leaf_of(s->plugin_tree, topic);
+    if (leaf)
+        sys_leaf_set(s, leaf, text);
+}
+
+static void on_metric(void *arg, const pigeon_metric *m)
+{
+    struct sys *s = arg;
+    char text[SYS_TEXT_MAX];
+
+    if (!m->plugin[0])
+        return;
+    snprintf(text, sizeof(text), "%" PRId64, m->value);
+    if (m->kind != PIGEON_METRIC_HISTOGRAM) {
+        set(s, m, "", text);
+        return;
+    }
+    set(s, m, "/count", text);
+    snprintf(text, sizeof(text), "%.6f", (double)m->sum_ns / 1e9);
+    set(s, m, "/sum", text);
+}
+
+void sys_plugins_update(struct sys *s)
+{
+    struct sys_plugins *t = s->plugin_tree;
+
+    t->next = 0;
+    if (t->metrics)
+        t->metrics->each(s->host->inst, on_metric, s);
+}
