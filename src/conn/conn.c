@@ -68,6 +68,15 @@ static bool is_loopback(const struct config_listener *l, const struct stream *st
     return config_is_loopback(text);
 }
 
+static uint8_t transport_of(const struct config_listener *l)
+{
+    if (l->protocol == CONFIG_WEBSOCKET)
+        return l->tls ? PIGEON_TRANSPORT_WSS : PIGEON_TRANSPORT_WS;
+    if (l->tls)
+        return PIGEON_TRANSPORT_TLS;
+    return l->unix_path ? PIGEON_TRANSPORT_UNIX : PIGEON_TRANSPORT_TCP;
+}
+
 static int count_by_address(struct conn *c, const struct addr *peer)
 {
     const struct config_limits *limits = &conn_config(c)->limits;
@@ -194,6 +203,7 @@ void conn_accept(struct broker *b, struct loop *loop, uint32_t listener, struct 
         conn_free(c);
         return;
     }
+    c->transport = transport_of(l);
     c->is_loopback = is_loopback(l, m_stream);
     c->client.may_be_anonymous = config_allows_anonymous(b->config, l, c->is_loopback);
     c->connect_due_ms = UINT64_MAX;

@@ -97,28 +97,18 @@ static uint16_t keepalive_granted(const struct conn *c, uint16_t asked_s)
 /* ---- what the broker gets ----------------------------------------------------------------------
  */
 
-static uint8_t transport_of(const struct config_listener *l)
-{
-    if (l->protocol == CONFIG_WEBSOCKET)
-        return l->tls ? PIGEON_TRANSPORT_WSS : PIGEON_TRANSPORT_WS;
-    if (l->tls)
-        return PIGEON_TRANSPORT_TLS;
-    return l->unix_path ? PIGEON_TRANSPORT_UNIX : PIGEON_TRANSPORT_TCP;
-}
-
 static struct identity *make_identity(struct conn *c, const struct connect_packet *p, struct str id,
                                       uint16_t keepalive_s)
 {
-    const struct config_listener *l = &conn_config(c)->listeners[c->client.listener];
     char address[ADDR_TEXT_MAX];
     struct identity_parts parts = {
         .id = id,
         .username = p->user_name,
         .has_username = p->user_name.ptr != NULL,
         .address = str_make(address, addr_text(&c->peer, address)),
-        .listener = str_from(l->name),
+        .listener = tally_key(c->by_listener), /* its name */
         .protocol = p->version,
-        .transport = transport_of(l),
+        .transport = c->transport,
         .port = c->peer.port,
         .flags = (p->is_bridge ? PIGEON_CLIENT_BRIDGE : 0) |
                  (c->is_loopback ? PIGEON_CLIENT_LOOPBACK : 0),

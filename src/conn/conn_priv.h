@@ -67,8 +67,9 @@ struct conn {
     struct connect_info *connect; /* CONN_MOVING: what goes along */
     uint32_t move_to;
 
-    uint8_t state;  /* enum conn_state */
-    uint8_t paused; /* enum conn_pause */
+    uint8_t state;     /* enum conn_state */
+    uint8_t paused;    /* enum conn_pause */
+    uint8_t transport; /* PIGEON_TRANSPORT_* */
     bool work_posted;
     bool eof; /* the peer sends no more; comes after what is deferred */
     bool is_counted_pending;

@@ -59,6 +59,11 @@ int tally_enter(struct tally_table *t, struct str key, uint64_t max, uint64_t ma
     return r;
 }
 
+struct str tally_key(const struct tally *tally)
+{
+    return str_make(tally->key, tally->key_len);
+}
+
 void tally_settle(struct tally_table *t, struct tally *tally)
 {
     if (!tally)

@@ -21,6 +21,8 @@ void tally_fini(struct tally_table *t);
  * reached; -ENOMEM. */
 int tally_enter(struct tally_table *t, struct str key, uint64_t max, uint64_t max_pending,
                 struct tally **r_tally);
+/* The key, as long as the caller is counted in it. */
+struct str tally_key(const struct tally *tally);
 /* [any] It is no longer pending. */
 void tally_settle(struct tally_table *t, struct tally *tally);
 /* [any] It is gone. Sets *tally to NULL; NULL in it is fine. */
