@@ -180,6 +180,9 @@ typedef struct pigeon_metric {
     const char *plugin; /* name of the plugin, "" for the broker's own */
     const char *name;
     const char *help;
+#if UINTPTR_MAX == 0xffffffffu
+    uint32_t    rsv32;
+#endif
     int64_t     value;  /* histogram: count */
     int64_t     sum_ns;
     PIGEON_PTR(const uint64_t, buckets); /* histogram: 24 buckets, bound of bucket i is 2^(i+8) ns */
