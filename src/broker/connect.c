@@ -516,6 +516,8 @@ static enum step_result step_attach(struct connecting *n)
     n->answer.keepalive_s = n->keepalive_s;
     n->answer.session_expiry_s = n->expiry_s;
     n->answer.user_props = buf_str(&n->user_props);
+    n->client = NULL;
+    c->connecting = NULL;
     c->ops->connack(c, &n->answer);
     connecting_free(n);
     if (c->state != CLIENT_ONLINE) /* CONNACK could not be sent */

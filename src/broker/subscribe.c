@@ -165,8 +165,8 @@ static void finish_unsubscribe(struct subscribe *p)
 {
     struct session *session = session_of(p);
     for (uint32_t i = 0; session && i < p->n; i++)
-        if (!p->requests[i].refused)
-            session_unsubscribe(session, p->requests[i].key);
+        if (!p->requests[i].refused && !session_unsubscribe(session, p->requests[i].key))
+            p->requests[i].code = REASON_NO_SUBSCRIPTION_EXISTED; /* twice in this packet */
     answer(p);
     if (p->client && session && events_wants(p->shard->hooks, EVENT_UNSUBSCRIBED)) {
         struct str *keys = calloc(p->n, sizeof(*keys));
