@@ -1,7 +1,8 @@
 /* store_priv.h - the store door as the loader of plugins sees it; for the files of hooks/ only.
  *
- * `struct store` belongs to `struct hooks`: made when the store plugin's instance was created, freed after that
- * instance was destroyed, before the loop group. It knows the plugin by its table and `self` alone. */
+ * `struct store` belongs to `struct hooks`: made when the store plugin's instance was created,
+ * freed after that instance was destroyed, before the loop group. It knows the plugin by its table
+ * and `self` alone. */
 #pragma once
 #include "hooks/hooks.h"
 #include "hooks/store.h"
@@ -16,13 +17,14 @@ struct store_setup {
     struct log *log;
     const struct hooks_ops *ops; /* store_failed and store_room are used; both may be NULL */
     void *broker;
-    uint32_t batch_max_ops;      /* 0: default */
+    uint32_t batch_max_ops; /* 0: default */
 };
 
-/* 0, -ENOMEM, -EINVAL (a table that is too short, without info, submit or scan). The plugin is not called. */
+/* 0, -ENOMEM, -EINVAL (a table that is too short, without info, submit or scan). The plugin is not
+ * called. */
 int store_new(const struct store_setup *setup, struct store **r_store);
-/* The instance exists: asks it for info. Before the first unit. 0 or -EINVAL. Split from store_new because a
- * plugin may call the host's store table from within its create(). */
+/* The instance exists: asks it for info. Before the first unit. 0 or -EINVAL. Split from store_new
+ * because a plugin may call the host's store table from within its create(). */
 int store_attach(struct store *store, void *self);
 /* Drops what was never answered, without calling `done`. */
 void store_free(struct store **store);
@@ -38,10 +40,12 @@ static inline bool store_owns_token(pigeon_token token)
 /* host->complete() with such a token. [any] */
 int32_t store_complete(struct store *store, pigeon_token token, int32_t status);
 
-/* What host->get(PIGEON_IF_STORE_HOST) gives to the store plugin. `inst` goes to instance_store(). */
+/* What host->get(PIGEON_IF_STORE_HOST) gives to the store plugin. `inst` goes to instance_store().
+ */
 extern const pigeon_store_host store_host_table;
 
-/* By the loader: how to get from its structs to ours. instance_store: NULL for other plugins' instances. */
+/* By the loader: how to get from its structs to ours. instance_store: NULL for other plugins'
+ * instances. */
 struct store *hooks_store(const struct hooks *hooks);
 struct store_loop *hook_loop_store(const struct hook_loop *hl);
 struct store *instance_store(void *inst);
