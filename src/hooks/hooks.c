@@ -68,12 +68,13 @@ static int only_init(struct only *only, const struct config_list *list)
 
 static int instances_init(struct hooks *hooks, struct plugin *p)
 {
-    p->n_instances = p->desc.flags & (PIGEON_F_SINGLE | PIGEON_F_SHARED) || p->store || p->bus
-                         ? 1
-                         : hooks->n_loops;
-    p->instances = calloc(p->n_instances, sizeof(*p->instances));
+    bool is_one = p->desc.flags & (PIGEON_F_SINGLE | PIGEON_F_SHARED) || p->store || p->bus;
+    uint32_t n = is_one ? 1 : hooks->n_loops;
+
+    p->instances = calloc(n, sizeof(*p->instances));
     if (!p->instances)
         return -ENOMEM;
+    p->n_instances = n;
     for (uint32_t i = 0; i < p->n_instances; i++) {
         struct instance *inst = &p->instances[i];
 
@@ -380,8 +381,9 @@ void hooks_free(struct hooks **hooks)
     if (!h)
         return;
     h->main_thread = pthread_self();
-    destroy_all(h);
     h->stopping = true;
+    loop_group_settle(h->loops); /* answers given by now: client_free can still be called */
+    destroy_all(h);
     loop_group_settle(h->loops); /* their mail may still name slots and instances */
     count_leaks(h);
     quiesce_free(&h->quiesce);
