@@ -21,6 +21,7 @@ struct stop {
     struct timer look;
     uint64_t deadline_ms;
     uint8_t phase;             /* enum stop_phase */
+    _Atomic uint32_t n_begun;  /* loops that take no CONNECT any more */
     _Atomic uint32_t n_closed; /* loops that have sent their clients away */
     void (*done)(void *ctx);
     void *ctx;
@@ -36,6 +37,7 @@ static void on_begin(struct loop *here, struct mail *m)
 {
     struct stop *st = container_of(m, struct stop_mail, mail)->stop;
     shard_of(st, here)->stopping = true;
+    atomic_fetch_add(&st->n_begun, 1);
 }
 
 static void on_close(struct loop *here, struct mail *m)
@@ -66,7 +68,8 @@ static void on_look(struct timer *t, uint64_t now_ms)
     struct stop *st = container_of(t, struct stop, look);
     struct broker *b = st->broker;
     bool late = now_ms >= st->deadline_ms;
-    if (st->phase == STOP_DRAIN && (is_quiet(st) || late)) {
+    bool begun = atomic_load(&st->n_begun) == b->n_loops; /* the mails are free again */
+    if (st->phase == STOP_DRAIN && begun && (is_quiet(st) || late)) {
         st->phase = STOP_CLOSE;
         tell_all(st, on_close);
     } else if (st->phase == STOP_CLOSE && atomic_load(&st->n_closed) == b->n_loops) {
