@@ -98,6 +98,25 @@ static void on_resume_mail(struct loop *here, struct mail *m)
     c->ops->on_resume(c->ctx, here, p->receiver);
 }
 
+static void gap(const struct credit *c, enum credit_gap where)
+{
+    if (c->ops->in_gap)
+        c->ops->in_gap(c->ctx, where);
+}
+
+/* The receiver may have drained everything between the addition and the bit, and then has not seen
+ * the bit: look again. If the bit is gone by now, its RESUME is on the way and ends the pause. */
+static bool must_pause(struct credit *c, struct credit_pair *p)
+{
+    gap(c, CREDIT_BEFORE_BIT);
+    atomic_store(&p->bit, 1);
+    gap(c, CREDIT_AFTER_BIT);
+    if (atomic_load(&c->load[p->receiver].units) > c->low)
+        return true;
+    gap(c, CREDIT_BEFORE_EXCHANGE);
+    return atomic_exchange(&p->bit, 0) == 0;
+}
+
 void credit_add(struct credit *c, struct loop *me, uint32_t receiver, uint32_t n)
 {
     uint32_t poster = loop_index(me);
@@ -109,13 +128,7 @@ void credit_add(struct credit *c, struct loop *me, uint32_t receiver, uint32_t n
     before = atomic_fetch_add(&c->load[receiver].units, n);
     assert(before >= 0);
     p = pair_of(c, receiver, poster);
-    if (before + n < c->high || p->paused)
-        return;
-    atomic_store(&p->bit, 1);
-    /* The receiver may have drained everything between the addition and the bit, and then has not
-     * seen it: look again. If the bit is gone already, its RESUME is on the way and ends the pause.
-     */
-    if (atomic_load(&c->load[receiver].units) <= c->low && atomic_exchange(&p->bit, 0) == 1)
+    if (before + n < c->high || p->paused || !must_pause(c, p))
         return;
     p->paused = true;
     c->load[poster].n_paused++;

@@ -13,10 +13,14 @@ struct credit;
 struct loop;
 struct loop_group;
 
+enum credit_gap { CREDIT_BEFORE_BIT, CREDIT_AFTER_BIT, CREDIT_BEFORE_EXCHANGE };
+
 /* Called on loop `me`, strictly in turn for each receiver: on_pause, on_resume, on_pause ... */
 struct credit_ops {
     void (*on_pause)(void *ctx, struct loop *me, uint32_t receiver);
     void (*on_resume)(void *ctx, struct loop *me, uint32_t receiver);
+    /* For tests: called in each gap of the protocol in which a receiver may act. Else NULL. */
+    void (*in_gap)(void *ctx, enum credit_gap gap);
 };
 
 /* 0 <= low < high. 0, -ENOMEM, -EINVAL. */

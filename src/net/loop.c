@@ -404,6 +404,7 @@ void loop_turn(struct loop *loop, bool wait)
 {
     bool work = has_work(loop) || !list_empty(&loop->later);
 
+    arm_timer(loop); /* what was armed between the turns */
     ev_run(loop->ev, wait && !work ? EVRUN_ONCE : EVRUN_NOWAIT);
     if (loop->in_turn)
         turn_end(loop);

@@ -121,16 +121,22 @@ struct rig {
     int far;
 };
 
-static inline void rig_init(struct rig *r, uint32_t n_loops)
+static inline void rig_init_conf(struct rig *r, const struct loop_conf *conf)
 {
     int fd[2];
-    *r = (struct rig){ .g = net_group(n_loops) };
+    *r = (struct rig){ 0 };
+    assert_int_equal(loop_group_new(conf, &r->g), 0);
     r->loop = loop_group_at(r->g, 0);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd), 0);
     r->far = fd[1];
     assert_int_equal(stream_new(fd[0], NULL, &r->k.s), 0);
     stream_attach(r->k.s, r->loop, &sink_ops, &r->k);
     net_turns(r->loop, 1);
+}
+
+static inline void rig_init(struct rig *r, uint32_t n_loops)
+{
+    rig_init_conf(r, &(struct loop_conf){ .n_loops = n_loops });
 }
 
 static inline void rig_fini(struct rig *r)

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #define MAX_LOOPS 4u
-#define N_ITEMS   20000u /* per pair */
+#define N_ITEMS   5000u /* per pair */
 
 struct item {
     struct mail mail;
@@ -52,7 +52,7 @@ static void on_resume(void *ctx, struct loop *me, uint32_t receiver)
     f->n_resumes++;
 }
 
-static const struct credit_ops credit_ops = { on_pause, on_resume };
+static const struct credit_ops credit_ops = { on_pause, on_resume, NULL };
 
 static void on_flood_item(struct loop *here, struct mail *m)
 {
@@ -143,6 +143,8 @@ struct pair {
     struct credit *credit;
     struct loop *a, *b;
     uint32_t n_pauses, n_resumes;
+    enum credit_gap gap; /* b counts out gap_units there */
+    uint32_t gap_units;
 };
 
 static void on_pair_pause(void *ctx, struct loop *me, uint32_t receiver)
@@ -161,7 +163,14 @@ static void on_pair_resume(void *ctx, struct loop *me, uint32_t receiver)
     p->n_resumes++;
 }
 
-static const struct credit_ops pair_ops = { on_pair_pause, on_pair_resume };
+static void in_pair_gap(void *ctx, enum credit_gap gap)
+{
+    struct pair *p = ctx;
+    if (p->gap_units > 0 && gap == p->gap)
+        credit_sub(p->credit, p->b, p->gap_units);
+}
+
+static const struct credit_ops pair_ops = { on_pair_pause, on_pair_resume, in_pair_gap };
 
 static void pair_init(struct pair *p, uint32_t n_loops, uint32_t high, uint32_t low)
 {
@@ -226,6 +235,51 @@ static void a_poster_that_comes_to_high_while_resume_is_under_way_waits_for_it(v
     assert_int_equal(p.n_resumes, 2);
 }
 
+static void a_receiver_that_drains_inside_the_posters_test_leaves_nobody_paused(void **state)
+{
+    (void)state;
+    const enum credit_gap gaps[] = { CREDIT_BEFORE_BIT, CREDIT_AFTER_BIT, CREDIT_BEFORE_EXCHANGE };
+    for (size_t i = 0; i < sizeof(gaps) / sizeof(gaps[0]); i++) {
+        for (uint32_t n = 1; n <= 4; n++) { /* down to 3 ... 0 units */
+            struct pair p;
+            pair_init(&p, 2, 4, 1);
+            p.gap = gaps[i];
+            p.gap_units = n;
+            credit_add(p.credit, p.a, 1, 4);
+            p.gap_units = 0;
+            loop_group_settle(p.group);
+            if (credit_load(p.credit, 1) <= 1)
+                assert_false(credit_is_paused(p.credit, p.a, 1));
+            else
+                assert_true(credit_is_paused(p.credit, p.a, 1));
+            credit_sub(p.credit, p.b, credit_load(p.credit, 1));
+            loop_group_settle(p.group);
+            assert_false(credit_is_paused(p.credit, p.a, 1));
+            assert_int_equal(p.n_pauses, p.n_resumes);
+            credit_add(p.credit, p.a, 1, 4); /* and the next pause works */
+            assert_true(credit_is_paused(p.credit, p.a, 1));
+            credit_sub(p.credit, p.b, 4);
+            pair_fini(&p);
+            assert_int_equal(p.n_pauses, p.n_resumes);
+        }
+    }
+}
+
+static void a_resume_under_way_is_waited_for_inside_the_test_too(void **state)
+{
+    (void)state;
+    struct pair p;
+    pair_init(&p, 2, 2, 1);
+    p.gap = CREDIT_AFTER_BIT;
+    p.gap_units = 2;
+    credit_add(p.credit, p.a, 1, 2);
+    assert_int_equal(p.n_pauses, 1);
+    assert_true(credit_is_paused(p.credit, p.a, 1));
+    p.gap_units = 0;
+    pair_fini(&p);
+    assert_int_equal(p.n_resumes, 1);
+}
+
 static void a_single_loop_needs_no_credit(void **state)
 {
     (void)state;
@@ -256,6 +310,8 @@ int main(void)
         cmocka_unit_test(three_loops_that_flood_each_other_never_stick),
         cmocka_unit_test(a_poster_is_paused_at_high_and_resumed_once_at_low),
         cmocka_unit_test(a_poster_that_comes_to_high_while_resume_is_under_way_waits_for_it),
+        cmocka_unit_test(a_receiver_that_drains_inside_the_posters_test_leaves_nobody_paused),
+        cmocka_unit_test(a_resume_under_way_is_waited_for_inside_the_test_too),
         cmocka_unit_test(a_single_loop_needs_no_credit),
         cmocka_unit_test(low_must_be_below_high),
     };

@@ -172,9 +172,11 @@ static void a_repeating_watch_ticks_until_it_is_freed_in_its_own_callback(void *
     struct loop *loop = loop_group_at(g, 0);
     struct ticks ticks = { 0, NULL };
     assert_int_equal(watch_timer(loop, 1, 1, on_tick, &ticks, &ticks.w), 0);
+    uint64_t start_ms = loop_now_ms(loop);
     while (ticks.w)
         loop_turn(loop, true);
     assert_int_equal(ticks.n, 3);
+    assert_true(loop_now_ms(loop) - start_ms < 30000); /* the timer ended the wait */
     assert_int_equal(loop_timers(loop)->n_armed, 0);
     loop_group_free(&g);
 }

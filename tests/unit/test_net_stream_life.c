@@ -428,10 +428,10 @@ static const struct layer_ops invert_ops = {
     NULL,     invert_pending,   invert_shutdown, invert_free
 };
 
-static void rig_invert(struct rig *r, bool *freed)
+static void rig_invert(struct rig *r, bool *freed, size_t read_budget)
 {
     struct invert *v = calloc(1, sizeof(*v));
-    rig_init(r, 1);
+    rig_init_conf(r, &(struct loop_conf){ .read_budget = read_budget });
     stream_detach(r->k.s);
     v->layer.ops = &invert_ops;
     v->freed = freed;
@@ -446,7 +446,7 @@ static void a_layer_shakes_hands_transforms_both_ways_and_says_goodbye(void **st
     struct rig r;
     bool freed = false;
     uint8_t buf[64];
-    rig_invert(&r, &freed);
+    rig_invert(&r, &freed, 0);
     stream_write(r.k.s, "early", 5);
     net_turns(r.loop, 2);
     assert_int_equal(far_read(r.far, buf, sizeof(buf)), 1); /* no data before the handshake */
@@ -473,7 +473,7 @@ static void bytes_inside_a_layer_are_not_forgotten_by_a_pause(void **state)
     (void)state;
     struct rig r;
     bool freed = false;
-    rig_invert(&r, &freed);
+    rig_invert(&r, &freed, 0);
     r.k.in_data = pause_me;
     far_send(&r, "!\x9e\x9d\x9c", 4);
     net_turns(r.loop, 3);
@@ -486,12 +486,25 @@ static void bytes_inside_a_layer_are_not_forgotten_by_a_pause(void **state)
     assert_true(freed);
 }
 
+static void bytes_inside_a_layer_beyond_the_budget_come_in_the_next_turns(void **state)
+{
+    (void)state;
+    struct rig r;
+    bool freed = false;
+    rig_invert(&r, &freed, 3);
+    far_send(&r, "!\x9e\x9d\x9c\x9b\x9a\x99\x98\x97", 9);
+    while (r.k.n_got < 8)
+        loop_turn(r.loop, true); /* the socket has nothing more to wake it */
+    got_is(&r, "abcdefgh");
+    rig_fini(&r);
+}
+
 static void a_failed_handshake_closes_the_connection(void **state)
 {
     (void)state;
     struct rig r;
     bool freed = false;
-    rig_invert(&r, &freed);
+    rig_invert(&r, &freed, 0);
     far_send(&r, "GET / HTTP/1.1", 14);
     net_turns(r.loop, 2);
     assert_int_equal(r.k.n_closed, 1);
@@ -515,6 +528,7 @@ int main(void)
         cmocka_unit_test(a_connection_thrown_between_two_threads_loses_nothing),
         cmocka_unit_test(a_layer_shakes_hands_transforms_both_ways_and_says_goodbye),
         cmocka_unit_test(bytes_inside_a_layer_are_not_forgotten_by_a_pause),
+        cmocka_unit_test(bytes_inside_a_layer_beyond_the_budget_come_in_the_next_turns),
         cmocka_unit_test(a_failed_handshake_closes_the_connection),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
