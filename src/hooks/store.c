@@ -202,14 +202,28 @@ bool store_run_answers(struct hook_loop *hl)
     return any;
 }
 
-void store_submit(struct hook_loop *hl)
+void store_place(struct hook_loop *hl)
 {
     struct store_loop *sl = hook_loop_store(hl);
 
     assert(!sl->unit_open);
     if (!sl->open && !sl->sealed && !sl->later)
         return;
+    sl->placed = true;
+    pthread_mutex_lock(&sl->store->lock);
+    batches_submit_locked(sl);
+    pthread_mutex_unlock(&sl->store->lock);
+}
+
+void store_submit(struct hook_loop *hl)
+{
+    struct store_loop *sl = hook_loop_store(hl);
     struct store *store = sl->store;
+
+    assert(!sl->unit_open);
+    if (!sl->open && !sl->sealed && !sl->later && !sl->placed)
+        return;
+    sl->placed = false;
     pthread_mutex_lock(&store->lock);
     batches_submit_locked(sl);
     bool mine = !store->draining && store->first;

@@ -63,6 +63,9 @@ void store_will_del(struct hook_loop *hl, uint64_t session);
 /* Takes the gathered units' place in the order. Does nothing when there are none. A store that answers at once
  * has done so when it returns: store_run_answers must follow before the loop waits. */
 void store_submit(struct hook_loop *hl);
+/* The first half of store_submit: the units have their place and their numbers when it returns, the plugin is not
+ * called. For callers that hold a lock (P2.6 of docs/concurrency.md); store_submit must follow without it. */
+void store_place(struct hook_loop *hl);
 /* Calls `done` of what has been answered, rows and ends of scans. true: there was something. Does not nest. */
 bool store_run_answers(struct hook_loop *hl);
 /* Units submitted and not answered, all loops. Any thread. */

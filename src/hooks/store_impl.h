@@ -85,6 +85,9 @@ struct scan_state {
     struct row_copy *first, **last;
     struct message *recent; /* body of the last row, for rows that share it */
     uint32_t more_credit;
+    uint32_t left;   /* of the limit */
+    uint64_t newest; /* number of the last row of a session's queue */
+    uint32_t n_bad;  /* rows that were no good */
     int status;
     bool blocking;  /* store_scan_all waits on `changed`; no answers are queued */
     bool ended;     /* the plugin has said its last word */
@@ -108,6 +111,7 @@ struct store_loop {
     struct loop *loop;
     uint32_t index;
     bool running, full;
+    bool placed; /* the order holds entries of ours that nobody may have looked at */
     /* gathering */
     struct batch *open, *later; /* later: goes behind the kept ones */
     struct batch *sealed, **sealed_last;

@@ -140,21 +140,19 @@ static struct message *message_take(struct scan_state *sc, const pigeon_msg *fro
 static struct row_copy *row_copy_new(struct scan_state *sc, const pigeon_op *from)
 {
     struct cursor size = { 0 }, copy = { 0 };
-    pigeon_op in, scratch;
+    pigeon_op scratch = *from;
 
-    struct_copy(&in, sizeof(in), from);
-    scratch = in;
-    op_take(&size, &in, &scratch);
+    op_take(&size, from, &scratch);
     struct row_copy *row = malloc(sizeof(*row) + size.used);
     if (!row)
         return NULL;
     row->next = NULL;
     row->message = NULL;
-    row->op = in;
+    row->op = *from;
     copy.at = row->data;
-    op_take(&copy, &in, &row->op);
-    if (in.msg) {
-        row->message = message_take(sc, in.msg);
+    op_take(&copy, from, &row->op);
+    if (from->msg) {
+        row->message = message_take(sc, from->msg);
         if (!row->message) {
             free(row);
             return NULL;
@@ -357,6 +355,45 @@ static void scan_more(struct store_loop *sl, struct scan_state *sc, uint32_t cre
 /* ---- on any thread ------------------------------------------------------------------------------
  */
 
+/* What must be there for the broker to look at it. */
+static bool row_is_sound(const struct scan_state *sc, const pigeon_op *op)
+{
+    switch (sc->view.what) {
+    case PIGEON_SCAN_SUBS: return op->sub != NULL;
+    case PIGEON_SCAN_RETAINED:
+    case PIGEON_SCAN_WILLS: return op->msg != NULL;
+    case PIGEON_SCAN_QUEUE:
+        return op->msg && op->nrcpts == 1 && op->rcpts &&
+               (!sc->view.session || op->pos > sc->newest);
+    default: return true;
+    }
+}
+
+/* Under the scan's lock. */
+static int32_t row_take(struct scan_state *sc, const pigeon_row *row)
+{
+    pigeon_op op = { 0 };
+
+    if (row->op)
+        struct_copy(&op, sizeof(op), row->op);
+    if (!row->op || !row_is_sound(sc, &op)) {
+        sc->n_bad++;
+        return PIGEON_OK;
+    }
+    if (!sc->left || (sc->view.what == PIGEON_SCAN_QUEUE && op.pos > sc->high))
+        return PIGEON_OK;
+    struct row_copy *copy = row_copy_new(sc, &op);
+    if (!copy) {
+        sc->starved = true;
+        return PIGEON_E_NOMEM;
+    }
+    *sc->last = copy;
+    sc->last = &copy->next;
+    sc->left -= sc->left != UINT32_MAX;
+    sc->newest = op.pos;
+    return PIGEON_OK;
+}
+
 int32_t scan_rows(struct store *store, pigeon_token token, const pigeon_row *rows, uint32_t n,
                   uint32_t stride)
 {
@@ -371,19 +408,8 @@ int32_t scan_rows(struct store *store, pigeon_token token, const pigeon_row *row
         pthread_mutex_unlock(&sc->lock);
         return PIGEON_E_GONE;
     }
-    for (uint32_t i = 0; i < n; i++) {
-        const pigeon_row *row = (const pigeon_row *)((const char *)rows + (size_t)i * stride);
-
-        if (sc->view.what == PIGEON_SCAN_QUEUE && row->op->pos > sc->high)
-            continue;
-        *sc->last = row_copy_new(sc, row->op);
-        if (!*sc->last) {
-            sc->starved = true;
-            r = PIGEON_E_NOMEM;
-            break;
-        }
-        sc->last = &(*sc->last)->next;
-    }
+    for (uint32_t i = 0; i < n && r == PIGEON_OK; i++)
+        r = row_take(sc, (const pigeon_row *)((const char *)rows + (size_t)i * stride));
     scan_notify(sc);
     pthread_mutex_unlock(&sc->lock);
     return r;
@@ -419,6 +445,12 @@ static struct row_copy *scan_take(struct scan_state *sc, bool *r_over, int *r_st
     return rows;
 }
 
+static void complain(struct store *store, const struct scan_state *sc)
+{
+    if (sc->n_bad)
+        log_error(store->log, "store_bad_rows", LU("rows", sc->n_bad), LU("what", sc->view.what));
+}
+
 static void scan_on_answer(struct store_loop *sl, struct answer *a)
 {
     struct scan_state *sc = container_of(a, struct scan_state, answer);
@@ -439,6 +471,8 @@ static void scan_on_answer(struct store_loop *sl, struct answer *a)
             sc->scan->row(sc->scan, &rows->op);
         row_copies_free(rows);
     }
+    if (over)
+        complain(sl->store, sc);
     pthread_mutex_lock(&sc->lock);
     s = sc->scan;
     sc->in_delivery = false;
@@ -463,6 +497,9 @@ static void scan_view_init(struct store *store, struct scan_state *sc, uint32_t 
     sc->view = (pigeon_scan){ .size = sizeof(sc->view),
                               .what = what,
                               .credit = has_more ? STORE_SCAN_CREDIT : UINT32_MAX };
+    sc->left = UINT32_MAX;
+    sc->newest = 0;
+    sc->n_bad = 0;
 }
 
 /* Behind everything that this loop has gathered. */
@@ -491,6 +528,8 @@ int store_scan(struct hook_loop *hl, struct store_scan *s)
     sc->view.session = s->session;
     sc->view.after_pos = s->after_pos;
     sc->view.limit = s->limit;
+    sc->left = s->limit ? s->limit : UINT32_MAX;
+    sc->newest = s->after_pos;
     sc->scan = s;
     s->state = sc;
     scan_order(sl, sc);
@@ -555,6 +594,7 @@ int store_scan_all(struct hooks *hooks, uint32_t what, void (*row)(void *ctx, co
         if (!over)
             scan_more(sl, sc, n);
     }
+    complain(store, sc);
     pthread_mutex_lock(&sc->lock);
     sc->abandoned = true;
     pthread_mutex_unlock(&sc->lock);
