@@ -122,8 +122,22 @@ static enum client_send send_publish(struct session *session, const struct deliv
     return session->client->ops->publish(session->client, &p);
 }
 
+static void leave_quota(struct session *session, struct delivery *d)
+{
+    session->n_in_quota -= d->in_quota;
+    d->in_quota = false;
+}
+
+static void make_ready(struct session *session, struct delivery *d)
+{
+    session->n_ready += d->state != DELIVERY_READY;
+    d->state = DELIVERY_READY;
+}
+
 static void release(struct session *session, struct delivery *d)
 {
+    leave_quota(session, d);
+    session->n_ready -= d->state == DELIVERY_READY;
     outgoing_release(&session->out, d);
     shard_count(session->shard, N_INFLIGHT, -1);
     delivery_free(&d);
@@ -138,23 +152,27 @@ static void send_ready(struct session *session, struct delivery *d)
         release(session, d);
         return;
     }
+    session->n_ready--;
+    session->n_in_quota++;
+    d->in_quota = true;
     d->state = DELIVERY_SENT;
     d->dup = true;
 }
 
-/* QoS 2 leaves in arrival order: none passes an earlier one that is not committed [P2.4b]. */
-static void send_committed(struct session *session)
+/* What may be sent and is not: first of all what was sent on an earlier connection. QoS 2 leaves in
+ * arrival order: none passes an earlier one that is not committed [P2.4b]. */
+static void send_all_ready(struct session *session)
 {
-    if (!session->client)
-        return;
+    const struct client *c = session->client;
     LIST_FOREACH_SAFE (l, &session->out.inflight) {
+        if (!session->n_ready || session->client != c || !c ||
+            session->n_in_quota >= window(session))
+            return;
         struct delivery *d = container_of(l, struct delivery, link);
         if (d->state == DELIVERY_ASSIGNED)
             return;
         if (d->state == DELIVERY_READY)
             send_ready(session, d);
-        if (!session->client)
-            return;
     }
 }
 
@@ -163,8 +181,8 @@ static void on_assigned(struct session *session, uint16_t packet_id, int status)
     struct delivery *d = outgoing_find(&session->out, packet_id);
     if (!d || d->state != DELIVERY_ASSIGNED || status)
         return; /* a failed store: nothing that depends on it leaves any more */
-    d->state = DELIVERY_READY;
-    send_committed(session);
+    make_ready(session, d);
+    send_all_ready(session);
 }
 
 /* From the queue into the window. */
@@ -177,18 +195,15 @@ static void start(struct session *session, struct delivery *d)
         return;
     }
     shard_count(session->shard, N_INFLIGHT, 1);
-    d->state = DELIVERY_READY;
-    if (d->qos == 1) {
-        send_ready(session, d);
-        return;
-    }
-    if (d->pos) { /* message and packet identifier are committed first [S2] */
+    if (d->qos == 2 && d->pos) { /* message and packet identifier are committed first [S2] */
         store_unit_begin(hl, PIGEON_DURABILITY_DISK, STORE_AGAIN);
         store_queue_upd(hl, session->number, d->pos, d->packet_id, PIGEON_QUEUE_SENT);
+        d->state = DELIVERY_ASSIGNED;
         if (!session_unit_end(session, on_assigned, d->packet_id))
-            d->state = DELIVERY_ASSIGNED;
+            return;
     }
-    send_committed(session);
+    make_ready(session, d);
+    send_all_ready(session);
 }
 
 static bool send_queued_qos0(struct session *session, struct delivery *d)
@@ -205,6 +220,7 @@ void deliver_pump(struct session *session)
 {
     int64_t wall_ms = shard_wall_ms(session->shard);
     struct client *c = session->client;
+    send_all_ready(session);
     while (session->client == c && c && !list_empty(&session->out.queue) &&
            !c->ops->is_congested(c)) {
         struct delivery *d = container_of(session->out.queue.next, struct delivery, link);
@@ -375,26 +391,20 @@ void deliver_forget_behind(struct session *session)
 /* ---- connection and session ---------------------------------------------------------------------
  */
 
-static void resend(struct session *session, struct delivery *d)
-{
-    struct client *c = session->client;
-    if (d->state == DELIVERY_SENT || d->state == DELIVERY_READY) {
-        d->state = DELIVERY_READY;
-        send_ready(session, d);
-    } else if (d->state == DELIVERY_RELEASED) {
-        c->ops->ack(c, PACKET_PUBREL, d->packet_id, 0, NULL);
-    }
-}
-
 void deliver_resume(struct session *session)
 {
     struct client *c = session->client;
+    session->n_in_quota = 0;
     LIST_FOREACH_SAFE (l, &session->out.inflight) {
         struct delivery *d = container_of(l, struct delivery, link);
-        if (session->client != c)
-            return;
-        resend(session, d);
+        d->in_quota = false;
+        if (d->state == DELIVERY_SENT)
+            make_ready(session, d);
+        else if (d->state == DELIVERY_RELEASED && session->client == c)
+            c->ops->ack(c, PACKET_PUBREL, d->packet_id, 0, NULL);
     }
+    if (session->client == c)
+        send_all_ready(session);
     deliver_pump_later(session);
 }
 
@@ -416,9 +426,13 @@ void deliver_restore(struct session *session, struct delivery *d, uint16_t packe
     }
     shard_count(session->shard, N_INFLIGHT, 1);
     d->dup = true;
-    d->state = state == PIGEON_QUEUE_RECEIVED ? DELIVERY_RELEASED : DELIVERY_READY;
+    if (state != PIGEON_QUEUE_RECEIVED) {
+        make_ready(session, d);
+        return; /* the pump sends it */
+    }
+    d->state = DELIVERY_RELEASED;
     if (session->client)
-        resend(session, d);
+        session->client->ops->ack(session->client, PACKET_PUBREL, packet_id, 0, NULL);
 }
 
 /* ---- acknowledgements ---------------------------------------------------------------------------

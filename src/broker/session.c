@@ -282,7 +282,7 @@ static void drop_contents(struct session *session)
     shard_count(s, N_QUEUED_BYTES, -(int64_t)session->out.queued_bytes);
     share_hand_over(session);
     deliver_forget_behind(session);
-    session->n_queued_qos0 = 0;
+    session->n_queued_qos0 = session->n_in_quota = session->n_ready = 0;
     outgoing_fini(&session->out);
     incoming_fini(&session->in);
 }

@@ -67,6 +67,8 @@ struct session {
     struct map subs; /* struct sub by key */
     uint32_t n_shared;
     struct outgoing out;
+    uint32_t n_in_quota; /* PUBLISHes of this connection that are not completed [MQTT-3.3.4-9] */
+    uint32_t n_ready;    /* in the window, DELIVERY_READY */
     struct incoming in;
     struct backlog backlog;
     bool pumping;

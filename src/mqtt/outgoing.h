@@ -26,7 +26,8 @@ struct delivery {
     uint8_t qos;             /* as this session gets it */
     uint8_t state;           /* enum delivery_state */
     bool retain;
-    bool dup; /* the next PUBLISH is a retransmission [MQTT-3.3.1-1] */
+    bool in_quota; /* its PUBLISH went out on this connection: counts against Receive Maximum */
+    bool dup;      /* the next PUBLISH is a retransmission [MQTT-3.3.1-1] */
     uint8_t n_ids;
     uint32_t ids[]; /* subscription identifiers */
 };
