@@ -1,0 +1,289 @@
+#include "pigeond/doors.h"
+#include "base/list.h"
+#include "conn/conn.h"
+#include "net/listener.h"
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#define PORT_TRIES 16         /* port 0: what is free for one address may be taken for the next */
+#define NOWHERE    UINT32_MAX /* index of a door that is closed */
+
+struct door {
+    struct list link; /* in one list of struct doors */
+    struct broker *broker;
+    _Atomic uint32_t index;       /* in the broker's configuration; any loop */
+    struct config *config;        /* reference: keeps `conf` */
+    struct config_listener *conf; /* as it was opened */
+    struct config *next_config;   /* between prepare and commit: what it will be; NULL: closed */
+    struct config_listener *next_conf;
+    bool is_started;
+    uint32_t n_sockets;
+    struct listener *sockets[]; /* one per address */
+};
+
+struct doors {
+    struct loop_group *loops;
+    struct log *log;
+    struct list open, fresh, closed;
+};
+
+/* ---- accept -------------------------------------------------------------------------------- */
+
+static void on_accept(void *ctx, struct loop *loop, struct stream *m_stream)
+{
+    struct door *door = ctx;
+    uint32_t index = atomic_load(&door->index);
+    if (index == NOWHERE)
+        stream_abort(&m_stream);
+    else
+        conn_accept(door->broker, loop, index, m_stream);
+}
+
+/* ---- one door ------------------------------------------------------------------------------ */
+
+static void door_close_sockets(struct door *door)
+{
+    atomic_store(&door->index, NOWHERE);
+    for (uint32_t i = 0; i < door->n_sockets; i++)
+        listener_free(&door->sockets[i]);
+    door->n_sockets = 0;
+}
+
+static void door_free(struct door *door)
+{
+    door_close_sockets(door);
+    list_remove(&door->link);
+    config_unref(&door->next_config);
+    config_unref(&door->config);
+    free(door);
+}
+
+static bool may_be_missing(const struct config_listener *l, uint32_t i, int err)
+{
+    return !l->bind_written && i > 0 && (err == -EADDRNOTAVAIL || err == -EAFNOSUPPORT);
+}
+
+static int refuse(struct doors *doors, const struct config_listener *l, const char *address,
+                  int err)
+{
+    const char *help = err == -EADDRINUSE ? "another program listens there: stop it, or set `port`"
+                       : err == -EACCES   ? "only root may open it: set another `port` or path"
+                                          : "correct `bind`, `port` or `unix`";
+    if (l->unix_path)
+        log_error(doors->log, "listen_refused", LZ("listener", l->name), LZ("path", l->unix_path),
+                  LZ("reason", strerror(-err)), LZ("help", help));
+    else
+        log_error(doors->log, "listen_refused", LZ("listener", l->name), LZ("address", address),
+                  LI("port", l->port), LZ("reason", strerror(-err)), LZ("help", help));
+    return err;
+}
+
+/* All addresses on one port. *r_address: the one that failed. */
+static int open_addresses(struct doors *doors, struct door *door, const char **r_address)
+{
+    const struct config_listener *l = door->conf;
+    struct listener_conf conf = { .port = l->unix_path ? 0 : (uint16_t)l->port,
+                                  .unix_path = l->unix_path,
+                                  .unix_mode = (uint32_t)l->mode };
+    uint32_t n = l->unix_path ? 1 : l->bind.n;
+    for (uint32_t i = 0; i < n; i++) {
+        struct listener **socket = &door->sockets[door->n_sockets];
+        conf.bind = l->unix_path ? NULL : l->bind.items[i];
+        int r = listener_new(doors->loops, &conf, on_accept, door, socket);
+        if (may_be_missing(l, i, r))
+            continue;
+        if (r) {
+            *r_address = conf.bind;
+            return r;
+        }
+        conf.port = listener_port(*socket);
+        door->n_sockets++;
+    }
+    return 0;
+}
+
+static int door_open(struct doors *doors, struct config *config, struct config_listener *l)
+{
+    uint32_t n = l->unix_path ? 1 : l->bind.n;
+    struct door *door = calloc(1, sizeof(*door) + n * sizeof(door->sockets[0]));
+    if (!door)
+        return refuse(doors, l, "", -ENOMEM);
+    atomic_store(&door->index, NOWHERE);
+    door->conf = l;
+    door->config = config_ref(config);
+    door->next_conf = l;
+    door->next_config = config_ref(config);
+    list_append(&doors->fresh, &door->link);
+    const char *address = "";
+    int r, tries = 0;
+    do {
+        door_close_sockets(door);
+        r = open_addresses(doors, door, &address);
+    } while (r == -EADDRINUSE && l->port == 0 && ++tries < PORT_TRIES);
+    return r ? refuse(doors, l, address, r) : 0;
+}
+
+static void door_start(struct doors *doors, struct door *door)
+{
+    const struct config_listener *l = door->conf;
+    for (uint32_t i = 0; i < door->n_sockets; i++) {
+        listener_start(door->sockets[i]);
+        if (l->unix_path)
+            log_info(doors->log, "listening", LZ("listener", l->name), LZ("path", l->unix_path));
+        else
+            log_info(doors->log, "listening", LZ("listener", l->name),
+                     LZ("address", l->bind.items[i]), LU("port", listener_port(door->sockets[i])));
+    }
+    door->is_started = true;
+}
+
+/* ---- all of them --------------------------------------------------------------------------- */
+
+static bool same_list(const struct config_list *a, const struct config_list *b)
+{
+    bool same = a->n == b->n;
+    for (uint32_t i = 0; same && i < a->n; i++)
+        same = !strcmp(a->items[i], b->items[i]);
+    return same;
+}
+
+/* Do both stand for the same sockets, served the same way? */
+static bool same_sockets(const struct config_listener *a, const struct config_listener *b)
+{
+    if (a->unix_path || b->unix_path)
+        return a->unix_path && b->unix_path && !strcmp(a->unix_path, b->unix_path) &&
+               a->mode == b->mode && a->protocol == b->protocol;
+    return a->port == b->port && a->bind_written == b->bind_written &&
+           same_list(&a->bind, &b->bind) && a->protocol == b->protocol;
+}
+
+static struct door *find(struct doors *doors, const struct config_listener *l)
+{
+    LIST_FOREACH (link, &doors->open) {
+        struct door *door = container_of(link, struct door, link);
+        if (!strcmp(door->conf->name, l->name) && same_sockets(door->conf, l))
+            return door;
+    }
+    return NULL;
+}
+
+int doors_new(struct loop_group *loops, struct log *log, struct doors **r_doors)
+{
+    struct doors *doors = calloc(1, sizeof(*doors));
+    if (!doors)
+        return -ENOMEM;
+    doors->loops = loops;
+    doors->log = log;
+    list_init(&doors->open);
+    list_init(&doors->fresh);
+    list_init(&doors->closed);
+    *r_doors = doors;
+    return 0;
+}
+
+static void free_all(struct list *list)
+{
+    while (!list_empty(list))
+        door_free(container_of(list->next, struct door, link));
+}
+
+void doors_free(struct doors **p)
+{
+    struct doors *doors = *p;
+    *p = NULL;
+    if (!doors)
+        return;
+    free_all(&doors->open);
+    free_all(&doors->fresh);
+    free_all(&doors->closed);
+    free(doors);
+}
+
+int doors_prepare(struct doors *doors, struct config *config)
+{
+    int r = 0;
+    for (uint32_t i = 0; i < config->n_listeners && !r; i++) {
+        struct config_listener *l = &config->listeners[i];
+        struct door *door = find(doors, l);
+        if (!door) {
+            r = door_open(doors, config, l);
+            continue;
+        }
+        door->next_config = config_ref(config);
+        door->next_conf = l;
+    }
+    if (r)
+        doors_abort(doors);
+    return r;
+}
+
+void doors_abort(struct doors *doors)
+{
+    free_all(&doors->fresh);
+    LIST_FOREACH (link, &doors->open)
+        config_unref(&container_of(link, struct door, link)->next_config);
+}
+
+static void door_take(struct door *door, struct broker *broker)
+{
+    config_unref(&door->config);
+    door->config = door->next_config;
+    door->conf = door->next_conf;
+    door->next_config = NULL;
+    door->broker = broker;
+    atomic_store(&door->index, (uint32_t)(door->conf - door->config->listeners));
+}
+
+static void door_shut(struct doors *doors, struct door *door)
+{
+    log_info(doors->log, "listener_closed", LZ("listener", door->conf->name));
+    door_close_sockets(door);
+    list_remove(&door->link);
+    list_append(&doors->closed, &door->link); /* a loop may still be inside on_accept */
+}
+
+void doors_commit(struct doors *doors, struct broker *broker)
+{
+    LIST_FOREACH_SAFE (link, &doors->open) {
+        struct door *door = container_of(link, struct door, link);
+        if (door->next_config)
+            door_take(door, broker);
+        else
+            door_shut(doors, door);
+    }
+    LIST_FOREACH_SAFE (link, &doors->fresh) {
+        struct door *door = container_of(link, struct door, link);
+        list_remove(link);
+        list_append(&doors->open, link);
+        door_take(door, broker);
+        door_start(doors, door);
+    }
+}
+
+void doors_close(struct doors *doors)
+{
+    LIST_FOREACH_SAFE (link, &doors->open)
+        door_shut(doors, container_of(link, struct door, link));
+}
+
+static bool has_chains(const struct config_listener *l)
+{
+    for (int i = 0; i < CONFIG_N_CHAINS; i++)
+        if (l->chains.of[i].written)
+            return true;
+    return false;
+}
+
+const char *doors_find_misplaced(const struct config *first, const struct config *next)
+{
+    for (uint32_t i = 0; i < next->n_listeners; i++) {
+        const struct config_listener *l = &next->listeners[i];
+        const struct config_listener *old = i < first->n_listeners ? &first->listeners[i] : NULL;
+        if (old && !strcmp(old->name, l->name))
+            continue;
+        if (has_chains(l) || (old && has_chains(old)))
+            return l->name;
+    }
+    return NULL;
+}

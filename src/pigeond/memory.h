@@ -1,0 +1,10 @@
+/* memory.h - what this process may use and what it uses, for limits.memory. Reads /proc and the
+ * control group; never blocks on more than that. */
+#pragma once
+#include "config/config.h"
+
+/* Bytes; 0: no limit. `auto` is three quarters of the machine's memory or of the control group's
+ * limit, whichever is less. */
+uint64_t memory_limit(const struct config *config);
+/* Resident bytes; 0: unknown. */
+uint64_t memory_used(void);
