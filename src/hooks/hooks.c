@@ -392,12 +392,7 @@ void hooks_free(struct hooks **hooks)
     for (uint32_t i = 0; i < h->n_plugins; i++)
         plugin_fini(&h->plugins[i]);
     free(h->plugins);
-    for (uint32_t i = 0; i < h->n_found; i++) {
-        plugin_file_fini(&h->found[i].file);
-        free(h->found[i].name);
-        free(h->found[i].fault);
-    }
-    free(h->found);
+    hooks_forget_files(h);
     chains_free(&h->chains);
     host_metrics_free(h);
     pthread_mutex_destroy(&h->metric_lock);

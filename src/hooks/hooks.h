@@ -64,5 +64,8 @@ void hooks_free(struct hooks **hooks);
 /* `pigeond -t` and the start: prints files (taken, available, refused and why), chains with defaults and
  * deadlines. */
 void hooks_print(const struct hooks *hooks, FILE *out);
+/* `pigeond -V`: prints the files as hooks_print does, but runs no code of theirs and needs no loops. 0 or
+ * -ENOMEM. */
+int hooks_survey(const struct config *config, FILE *out);
 /* Is a plugin with this hook in a chain? For safe defaults: CH3. */
 bool hooks_configured(const struct hooks *hooks, uint32_t hook);

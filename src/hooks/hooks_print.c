@@ -1,5 +1,7 @@
 #include "hooks/chain.h"
 #include "hooks/plugin.h"
+#include <errno.h>
+#include <stdlib.h>
 
 static const char *state_name(enum found_state state)
 {
@@ -33,13 +35,34 @@ static void print_found(const struct found *f, FILE *out)
     fprintf(out, ", %s\n", f->file.path ? f->file.path : "?");
 }
 
-void hooks_print(const struct hooks *hooks, FILE *out)
+static void print_files(const struct hooks *hooks, FILE *out)
 {
     fputs("plugins:\n", out);
     for (uint32_t i = 0; i < hooks->n_found; i++)
         print_found(&hooks->found[i], out);
     if (hooks->n_found == 0)
         fputs("  none\n", out);
+}
+
+void hooks_print(const struct hooks *hooks, FILE *out)
+{
+    print_files(hooks, out);
     if (hooks->chains)
         chains_print(hooks->chains, out);
+}
+
+int hooks_survey(const struct config *config, FILE *out)
+{
+    struct hooks *hooks = calloc(1, sizeof(*hooks));
+    uint32_t faults = 0;
+
+    if (!hooks)
+        return -ENOMEM;
+    hooks->config = (struct config *)config;
+    int r = hooks_find_files(hooks, &faults);
+    if (r == 0)
+        print_files(hooks, out);
+    hooks_forget_files(hooks);
+    free(hooks);
+    return r;
 }

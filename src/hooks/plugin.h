@@ -137,6 +137,7 @@ struct plugin *hooks_find(const struct hooks *hooks, const char *name);
  * it. Faults are logged; the number of faults that forbid the start goes to *r_faults. 0 or
  * -ENOMEM. */
 int hooks_find_files(struct hooks *hooks, uint32_t *r_faults);
+void hooks_forget_files(struct hooks *hooks);
 /* plugin_load.c: maps a judged file and fills in `p`; 0 or -EINVAL with the reason. Runs code of
  * the file. */
 int plugin_load(struct plugin *p, bool allow_unstable, struct log *log, char *reason, size_t size);

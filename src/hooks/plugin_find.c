@@ -312,3 +312,13 @@ int hooks_find_files(struct hooks *hooks, uint32_t *r_faults)
         check_missing(hooks, r_faults);
     return r;
 }
+
+void hooks_forget_files(struct hooks *hooks)
+{
+    for (uint32_t i = 0; i < hooks->n_found; i++) {
+        plugin_file_fini(&hooks->found[i].file);
+        free(hooks->found[i].name);
+        free(hooks->found[i].fault);
+    }
+    free(hooks->found);
+}
