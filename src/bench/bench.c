@@ -95,6 +95,12 @@ void bench_fini(struct bench *b)
     loop_group_free(&b->group);
 }
 
+/* What may be sent at once is not waited with. */
+static bool may_wait(const struct bench *b)
+{
+    return !b->spin && list_empty(&b->pumps);
+}
+
 int bench_until(struct bench *b, bench_done_fn done, void *ctx)
 {
     uint64_t patience_ns = (uint64_t)(b->opt->timeout_s * 1e9);
@@ -104,7 +110,7 @@ int bench_until(struct bench *b, bench_done_fn done, void *ctx)
     while (!b->failed) {
         if (done(ctx))
             return 0;
-        loop_turn(b->loop, !b->spin);
+        loop_turn(b->loop, may_wait(b));
         if (b->n_received != seen) {
             seen = b->n_received;
             since_ns = b->now_ns;
@@ -127,7 +133,7 @@ int bench_sleep(struct bench *b, double seconds)
 {
     uint64_t end_ns = bench_clock_ns() + (uint64_t)(seconds * 1e9);
     while (!b->failed && bench_clock_ns() < end_ns)
-        loop_turn(b->loop, !b->spin);
+        loop_turn(b->loop, may_wait(b));
     return b->failed ? -EIO : 0;
 }
 
