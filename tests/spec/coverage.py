@@ -13,6 +13,7 @@ import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PROTOCOL = os.path.join(os.path.dirname(HERE), 'protocol')
+PLUGIN = os.path.join(os.path.dirname(HERE), 'plugin')
 VERSIONS = [  # name, statements, untestable ones, test files
     ('MQTT 5.0', 'mqtt5-normative.csv', 'untestable5.csv', 'test_mqtt5_*.py'),
     ('MQTT 3.1.1', 'mqtt311-normative.csv', 'untestable311.csv', 'test_mqtt311_*.py'),
@@ -46,7 +47,8 @@ def check(name, statements, untestable, pattern, verbose):
     server = {i for i, r in known.items() if r['binds'] in ('server', 'both')}
     shown = {}
     for path in sorted(glob.glob(os.path.join(HERE, pattern)) +
-                       glob.glob(os.path.join(PROTOCOL, pattern))):
+                       glob.glob(os.path.join(PROTOCOL, pattern)) +
+                       glob.glob(os.path.join(PLUGIN, pattern))):
         for test, statement in marks(path):
             shown.setdefault(statement, []).append(test)
     listed = {r['id']: r['why'] for r in rows(os.path.join(HERE, untestable))}
