@@ -125,15 +125,6 @@ static const pigeon_option options[] = {
       .doc = "time between two updates of the numbers" },
 };
 
-static int32_t check(const pigeon_host *host, const pigeon_conf *conf)
-{
-    if (host->conf_int(conf, "aedes") && strpbrk(host->node_id, "+#"))
-        return host->fail(host->inst, "aedes",
-                          "the node id has a wildcard (+ or #) in it and cannot be part of a "
-                          "topic; set another `id`, or `aedes: false`");
-    return PIGEON_OK;
-}
-
 static void destroy(void *self)
 {
     struct sys *s = self;
@@ -191,5 +182,5 @@ static const pigeon_events events = {
 PIGEON_PLUGIN("org.pigeon-mqtt.sys", PIGEON_VERSION,
               "the broker's numbers and events as $SYS topics", "MIT",
               PIGEON_F_SINGLE | PIGEON_F_ON_DEMAND | PIGEON_F_OPTIONAL,
-              (PIGEON_PROVIDES(PIGEON_IF_EVENTS, &events)), PIGEON_OPTIONS(options), .check = check,
+              (PIGEON_PROVIDES(PIGEON_IF_EVENTS, &events)), PIGEON_OPTIONS(options),
               .create = create, .destroy = destroy);
