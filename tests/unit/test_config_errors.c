@@ -209,11 +209,7 @@ static void a_very_long_line_is_cut_around_the_place(void **state)
 {
     (void)state;
     char yaml[1200];
-    char *p = yaml;
-    p += sprintf(p, "log: { level: info,");
-    for (int i = 0; i < 500; i++)
-        *p++ = ' ';
-    strcpy(p, "xyzxyz: 1 }\n");
+    snprintf(yaml, sizeof(yaml), "log: { level: info,%500sxyzxyz: 1 }\n", "");
     char expected[400];
     snprintf(expected, sizeof(expected),
              "p.yaml:1:520: error: unknown key 'xyzxyz' in 'log'\n"
@@ -238,10 +234,11 @@ static void nesting_without_end_is_refused(void **state)
 static void aliases_of_aliases_neither_grow_nor_nest_without_end(void **state)
 {
     (void)state;
-    char yaml[8000], *p = yaml;
-    p += sprintf(p, "x0: &a0 [y]\n");
+    char yaml[8000];
+    int n = snprintf(yaml, sizeof(yaml), "x0: &a0 [y]\n");
     for (int i = 1; i < 200; i++)
-        p += sprintf(p, "x%d: &a%d [*a%d, *a%d]\n", i, i, i - 1, i - 1);
+        n += snprintf(yaml + n, sizeof(yaml) - (size_t)n, "x%d: &a%d [*a%d, *a%d]\n", i, i, i - 1,
+                      i - 1);
     struct diag d;
     struct config *config = NULL;
     diag_init(&d);

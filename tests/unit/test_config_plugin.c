@@ -267,11 +267,13 @@ static void a_broken_table_is_refused(void **state)
 static void a_tree_of_aliases_is_bounded(void **state)
 {
     (void)state;
-    char yaml[4000], *p = yaml;
-    p +=
-        sprintf(p, "plugins:\n  p:\n    options:\n      uri: x\n      map:\n        x0: &a0 [y]\n");
+    char yaml[4000];
+    int n =
+        snprintf(yaml, sizeof(yaml),
+                 "plugins:\n  p:\n    options:\n      uri: x\n      map:\n        x0: &a0 [y]\n");
     for (int i = 1; i < 40; i++)
-        p += sprintf(p, "        x%d: &a%d [*a%d, *a%d]\n", i, i, i - 1, i - 1);
+        n += snprintf(yaml + n, sizeof(yaml) - (size_t)n, "        x%d: &a%d [*a%d, *a%d]\n", i, i,
+                      i - 1, i - 1);
     bad_conf(yaml, "p.yaml:6:9: error: too large: more than 1048576 bytes\n"
                    "            x0: &a0 [y]\n"
                    "            ^\n");
