@@ -557,6 +557,8 @@ bool publish_turn(struct shard *s)
             locked = true;
         }
         submit_one(p);
+        if (store_unit_is_full(s->hooks))
+            store_submit(s->hooks);
     }
     store_submit(s->hooks);
     if (locked)

@@ -410,6 +410,7 @@ int client_subscribe(struct client *c, const struct subscribe_packet *packet)
         return -REASON_SERVER_BUSY;
     struct str rest = str_make(p->filters, packet->filters.len);
     struct subscribe_filter f;
+    uint64_t max_filters = (uint64_t)c->shard->broker->config->limits.filters_per_packet;
     for (uint32_t i = 0; i < p->n && subscribe_next(&rest, &f); i++) {
         struct request *r = &p->requests[i];
         r->key = f.filter;
@@ -419,6 +420,10 @@ int client_subscribe(struct client *c, const struct subscribe_packet *packet)
         r->retain_handling = f.retain_handling;
         r->code = f.qos;
         check_filter(p, r);
+        if (max_filters && i >= max_filters) {
+            r->refused = true;
+            r->code = REASON_QUOTA_EXCEEDED;
+        }
         if (f.no_local && r->share.len) { /* [MQTT-3.8.3-4] */
             subscribe_free(p);
             return -REASON_PROTOCOL_ERROR;

@@ -141,11 +141,11 @@ struct config {
     enum config_access default_access;
     enum config_denied_publish on_denied_publish;
     int64_t connect_timeout_ms, heartbeat_interval_ms, drain_timeout_ms;
-    int64_t restart_grace_ms, hook_warn_ms;
+    int64_t restart_grace_ms;
     int64_t concurrency;          /* publishes of one loop between accept and completion */
     int64_t queue_limit;          /* packets of a client held before its CONNACK */
     int64_t max_client_id_length; /* MQTT 3.1 only */
-    int64_t batch_max_ops, batch_max_ms;
+    int64_t batch_max_ops; /* of a loop; it leaves at the end of the turn at the latest */
     bool check_payload_format;
     bool queue_qos0;
     const char *response_information; /* NULL: not sent */

@@ -65,8 +65,6 @@ static const struct core_option top_rows[] = {
         "never."),
     TOP("restart_grace", restart_grace_ms, TIME, 0, "10s", NULL, RANGE(0, 86400000), 0,
         "After a crash, stored wills wait at least so long for their clients to come back."),
-    TOP("hook_warn", hook_warn_ms, TIME, RELOAD, "50ms", NULL, RANGE(1, 3600000), 0,
-        "An event loop that is stuck for longer is logged, with the name of the plugin it is in."),
     TOP("concurrency", concurrency, INT, RELOAD, "10000", NULL, RANGE(1, 1000000), 0,
         "Publishes of one event loop between accept and completion; beyond, reading from "
         "publishers pauses."),
@@ -77,8 +75,6 @@ static const struct core_option top_rows[] = {
         "2. See `limits.client_id_length` for the others."),
     TOP("batch_max_ops", batch_max_ops, INT, RELOAD, "1000", NULL, RANGE(1, 1000000), 0,
         "Operations in one batch to the store."),
-    TOP("batch_max_ms", batch_max_ms, INT, RELOAD, "0", NULL, RANGE(0, 1000), 0,
-        "Milliseconds a batch may wait for more. 0: it leaves at the end of the loop's turn."),
     TOP("check_payload_format", check_payload_format, BOOL, RELOAD, "false", NULL, NO_RANGE, 0,
         "Refuse (0x99) payloads that say they are UTF-8 and are not."),
     TOP("queue_qos0", queue_qos0, BOOL, RELOAD, "false", NULL, NO_RANGE, 0,

@@ -28,7 +28,6 @@ static void the_defaults_of_pigeon_and_aedes_hold(void **state)
     assert_int_equal(c->drain_timeout_ms, 60000);
     assert_int_equal(c->queue_limit, 42);
     assert_int_equal(c->max_client_id_length, 23);
-    assert_int_equal(c->hook_warn_ms, 50);
     assert_int_equal(c->limits.topic_levels, 200);
     assert_int_equal(c->limits.memory, CONFIG_AUTO);
     assert_int_equal(c->threads, CONFIG_AUTO);
