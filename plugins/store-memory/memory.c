@@ -7,13 +7,6 @@
 
 #define MADE_ON_STACK 16
 
-static const pigeon_option options[] = {
-    { .key = "max_bytes",
-      .preset = "0",
-      .doc = "refuse to store more than about this much; 0: no limit",
-      .type = PIGEON_T_SIZE },
-};
-
 static const pigeon_op *op_at(const pigeon_batch *batch, uint32_t i)
 {
     return (const pigeon_op *)((const char *)batch->ops + (size_t)i * batch->op_stride);
@@ -73,7 +66,7 @@ static void unit_run(struct memory *m, const pigeon_batch *batch, const pigeon_u
 }
 
 /* Most batches succeed as a whole and need no table of results. */
-static int32_t submit(void *self, const pigeon_batch *batch)
+int32_t memory_submit(void *self, const pigeon_batch *batch)
 {
     struct memory *m = self;
     pigeon_unit_result one, *all = NULL;
@@ -105,19 +98,13 @@ static int32_t submit(void *self, const pigeon_batch *batch)
     return PIGEON_PENDING;
 }
 
-static int32_t info(void *self, pigeon_store_info *out)
+void memory_free(struct memory **r_memory)
 {
-    pigeon_store_info mine = { .size = out->size, .keeps = PIGEON_KEEPS_MEM };
+    struct memory *m = *r_memory;
 
-    (void)self;
-    memcpy(out, &mine, out->size < sizeof(mine) ? out->size : sizeof(mine));
-    return PIGEON_OK;
-}
-
-static void destroy(void *self)
-{
-    struct memory *m = self;
-
+    *r_memory = NULL;
+    if (!m)
+        return;
     cursors_clear(m);
     memory_clear(m);
     for (uint32_t i = 0; i < REC_KINDS; i++)
@@ -125,7 +112,7 @@ static void destroy(void *self)
     free(m);
 }
 
-static int32_t create(const pigeon_host *host, const pigeon_conf *conf, void **self)
+int32_t memory_new(const pigeon_host *host, uint64_t max_bytes, struct memory **r_memory)
 {
     struct memory *m = calloc(1, sizeof(*m));
     int bad = 0;
@@ -135,7 +122,7 @@ static int32_t create(const pigeon_host *host, const pigeon_conf *conf, void **s
     m->host = host;
     m->store_host =
         host->get(host->inst, PIGEON_IF_STORE_HOST, offsetof(pigeon_store_host, claimed));
-    m->max_bytes = (uint64_t)host->conf_int(conf, "max_bytes");
+    m->max_bytes = max_bytes;
     link_init(&m->cursors);
     for (uint32_t i = 0; i < REC_KINDS; i++) {
         link_init(&m->all[i]);
@@ -144,23 +131,10 @@ static int32_t create(const pigeon_host *host, const pigeon_conf *conf, void **s
     if (getrandom(&m->seed, sizeof(m->seed), 0) != sizeof(m->seed))
         m->seed = (uint64_t)host->now_ns(host->inst) ^ (uintptr_t)m;
     if (bad || !m->store_host) {
-        destroy(m);
+        memory_free(&m);
         return bad ? PIGEON_E_NOMEM
                    : host->fail(host->inst, NULL, "the host offers no " PIGEON_IF_STORE_HOST);
     }
-    *self = m;
+    *r_memory = m;
     return PIGEON_OK;
 }
-
-static const pigeon_store store = {
-    .size = sizeof(store),
-    .info = info,
-    .submit = submit,
-    .scan = memory_scan,
-    .more = memory_more,
-};
-
-PIGEON_PLUGIN("org.pigeon-mqtt.store-memory", PIGEON_VERSION,
-              "keeps everything in memory, nothing after the end", "MIT", PIGEON_F_ON_DEMAND,
-              (PIGEON_PROVIDES(PIGEON_IF_STORE, &store)), PIGEON_OPTIONS(options), .create = create,
-              .destroy = destroy);

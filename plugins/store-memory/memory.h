@@ -117,6 +117,12 @@ static inline int64_t memory_now_ms(const struct memory *m)
     return m->host->now_ns(m->host->inst) / 1000000;
 }
 
+/* ---- memory.c ---- */
+/* max_bytes: 0: no limit. Errors have been said to the host. */
+int32_t memory_new(const pigeon_host *host, uint64_t max_bytes, struct memory **r_memory);
+void memory_free(struct memory **memory);
+int32_t memory_submit(void *self, const pigeon_batch *batch);
+
 /* ---- apply.c ---- */
 
 /* What an op needs: `make` builds it, `apply` uses what it wants, `unmake` frees the rest. */
