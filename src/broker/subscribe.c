@@ -85,23 +85,30 @@ static void tell_subscribed(struct subscribe *p)
     struct session *session = session_of(p);
     if (!p->client || !session || !events_wants(hl, EVENT_SUBSCRIBED))
         return;
-    pigeon_sub *views = calloc(p->n, sizeof(*views));
+    size_t shares = 0;
+    for (uint32_t i = 0; i < p->n; i++)
+        shares += p->requests[i].share.len + 1;
+    pigeon_sub *views = calloc(1, p->n * sizeof(*views) + shares);
     if (!views)
         return;
+    char *share = (char *)&views[p->n]; /* copies with a NUL behind them; a filter has one */
     for (uint32_t i = 0; i < p->n; i++) {
         const struct request *r = &p->requests[i];
+        if (r->share.len)
+            memcpy(share, r->share.ptr, r->share.len);
         views[i] = (pigeon_sub){
             .size = sizeof(views[i]),
             .id = SUB_ID(r->opts),
             .qos = SUB_QOS(r->opts),
             .filter = { .ptr = r->filter.ptr, .len = r->filter.len },
             .effective = { .ptr = r->effective.ptr, .len = r->effective.len },
-            .share = { .ptr = r->share.ptr, .len = r->share.len },
+            .share = { .ptr = share, .len = r->share.len },
             .no_local = !!(r->opts & SUB_NO_LOCAL),
             .retain_handling = r->retain_handling,
             .retain_as_published = !!(r->opts & SUB_RETAIN_AS_PUBLISHED),
             .granted = r->code,
         };
+        share += r->share.len + 1;
     }
     events_subscribed(hl, p->client->who, views, p->n);
     free(views);
@@ -382,7 +389,7 @@ static struct subscribe *subscribe_new(struct client *c, struct str filters, uin
     struct subscribe *p = calloc(1, sizeof(*p) + n * sizeof(p->requests[0]));
     if (!p)
         return NULL;
-    p->filters = malloc(filters.len ? filters.len : 1);
+    p->filters = malloc(filters.len + 1);
     if (!p->filters) {
         free(p);
         return NULL;
@@ -399,6 +406,14 @@ static struct subscribe *subscribe_new(struct client *c, struct str filters, uin
     list_append(&c->subscribes, &p->link);
     c->n_blocking++;
     return p;
+}
+
+/* Plugins find a NUL behind each filter. What stood there has been read. */
+static void terminate(struct subscribe *p)
+{
+    for (uint32_t i = 0; i < p->n; i++)
+        if (p->requests[i].key.ptr)
+            p->filters[p->requests[i].key.ptr - p->filters + p->requests[i].key.len] = '\0';
 }
 
 int client_subscribe(struct client *c, const struct subscribe_packet *packet)
@@ -429,6 +444,7 @@ int client_subscribe(struct client *c, const struct subscribe_packet *packet)
             return -REASON_PROTOCOL_ERROR;
         }
     }
+    terminate(p);
     authorize(p);
     return 0;
 }
@@ -451,6 +467,7 @@ int client_unsubscribe(struct client *c, const struct unsubscribe_packet *packet
             r->refused = true;
         }
     }
+    terminate(p);
     submit(p);
     return 0;
 }
