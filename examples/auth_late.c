@@ -51,7 +51,8 @@ static int32_t judge_user(const struct self *self, const struct job *job)
     const pigeon_host *host = self->host;
     pigeon_str name = job->req->client->username;
 
-    for (uint32_t i = 0; name.len && i < host->conf_count(self->conf, "users"); i++) {
+    for (uint32_t i = 0;
+         name.len && !strchr(name.ptr, ':') && i < host->conf_count(self->conf, "users"); i++) {
         pigeon_str user = host->conf_item(self->conf, "users", i);
 
         if (pigeon_starts(user, name) && user.ptr[name.len] == ':')

@@ -16,7 +16,7 @@ static int32_t authenticate(void *self, pigeon_req *req, const pigeon_connect *c
     pigeon_str name = req->client->username;
     char own[300];
 
-    if (!connect->has_username || name.len > 255 || strpbrk(name.ptr, "+#/"))
+    if (!connect->has_username || name.len > 255 || strpbrk(name.ptr, "+#/:"))
         return PIGEON_NEXT; /* not ours: the next plugin decides, at the end it is no */
     for (uint32_t i = 0; i < host->conf_count(conf, "users"); i++) {
         pigeon_str user = host->conf_item(conf, "users", i); /* "name:password" */
