@@ -65,7 +65,7 @@ static int32_t go_on(struct self *self, pigeon_req *req, struct exchange *x)
     }
     if (x->wordy) {
         memset(text, 'x', sizeof(text) - 1);
-        self->host->set_reason(req, 0x18, text);
+        self->host->set_reason(req, 0, text);
     }
     n = snprintf(data, sizeof(data), "challenge-%u", ++x->at);
     self->host->set_auth(req, pigeon_data(data, (size_t)n));

@@ -63,11 +63,12 @@ class AuthStatic(PluginCase):
     def test_everybody_else_does_not(self):
         for user, password in (('alice', 'wrong'), ('alice', ''), ('alice', 'secre'),
                                ('alice', 'secret '), ('alic', 'secret'), ('', 'secret'),
-                               ('bob', 'secret'), ('bob:se', 'cret'), ('carol', 'x')):
+                               ('bob', 'secret'), ('carol', 'x')):
             with self.subTest(user=user, password=password):
                 self.assertEqual(self.refused(user, password), 0x86)
                 self.assertEqual(self.refused(user, password, V311), 4)
-        for user, password in ((None, None), ('#', 'secret'), ('+', 'x'), ('a/b', 'x')):
+        for user, password in ((None, None), ('#', 'secret'), ('+', 'x'), ('a/b', 'x'),
+                               ('bob:se', 'cret')):
             with self.subTest(user=user):
                 self.assertEqual(self.refused(user, password), 0x87)
                 self.assertEqual(self.refused(user, password, V311), 5)
@@ -236,10 +237,10 @@ class EventLogger(unittest.TestCase):
                 lines = self.events(act)
                 self.in_order(lines, rf'^client bird address=127\.0\.0\.1 protocol={version}',
                               '^connack_sent bird reason=0x00 session_present=0',
-                              '^client_ready bird', '^subscribed bird filter=a/. granted=0x01',
+                              '^client_ready bird', r'^subscribed bird filter=a/\+ granted=0x01',
                               '^publish bird topic=a/b qos=1 retain=0 bytes=5',
                               '^ack bird topic=a/b packet_id=1', '^ping bird',
-                              '^unsubscribed bird filter=a/.', '^unsubscribed bird filter=never',
+                              r'^unsubscribed bird filter=a/\+$', '^unsubscribed bird filter=never',
                               '^client_disconnect bird reason=0x00', '^session_end bird why=1',
                               '^closed')
                 self.assertEqual(sum(line.startswith('client bird') for line in lines), 1)
