@@ -28,8 +28,7 @@ static struct identity *who_of(const struct ask *ask)
     return ask->who_now ? ask->who_now : ask->who;
 }
 
-/* ---- calling ----------------------------------------------------------------------------------
- */
+/* ---- calling ------------------------------------------------------------------------- */
 
 static int32_t step_call(const struct step *step, struct ask_slot *slot, struct hook_loop *here)
 {
@@ -95,7 +94,6 @@ static bool prepare(struct ask *ask, const struct step *step, struct ask_slot *s
             return false;
     }
     slot->step = step;
-    slot->req.size = sizeof(slot->req);
     slot->req.hook = step->hook;
     slot->req.deadline_ns = (int64_t)(loop_now_ms(ask->hl->loop) + step->deadline_ms) * 1000000;
     slot->req.client = who ? &who->view : NULL;
@@ -124,8 +122,7 @@ static void pin(const struct ask *ask, struct ask_slot *slot)
     slot_count(slot);
 }
 
-/* ---- settling one entry ------------------------------------------------------------------------
- */
+/* ---- settling one entry -------------------------------------------------------------- */
 
 static struct str topic_of(const struct ask *ask)
 {
@@ -204,6 +201,13 @@ static int32_t settle(struct ask *ask, const struct step *step, struct ask_slot 
     return verdict;
 }
 
+/* The usual answer: a verdict, and nothing set beside it. */
+static inline bool is_plain(const struct ask *ask, const struct ask_slot *slot, int32_t verdict)
+{
+    return (uint32_t)verdict <= PIGEON_DENY && !slot->values && !slot->failed && !slot->reason &&
+           slot->text[0] == '\0' && !ask->exchange;
+}
+
 /* CH2. true: the chain has ended. */
 static bool is_final(struct ask *ask, const struct step *step, int32_t verdict)
 {
@@ -232,8 +236,7 @@ static bool is_final(struct ask *ask, const struct step *step, int32_t verdict)
     return true;
 }
 
-/* ---- waiting ----------------------------------------------------------------------------------
- */
+/* ---- waiting ------------------------------------------------------------------------- */
 
 static int go_on(struct ask *ask);
 static int finish(struct ask *ask);
@@ -322,100 +325,126 @@ static void hop(struct ask *ask, const struct step *step, struct ask_slot *slot)
     loop_post(ask->hl->loop, step->inst->loop, &slot->hop_mail, on_hop);
 }
 
-/* authorize_deliver said PENDING: that is a denial, and the plugin still has the request. */
-static int32_t deny_waiting(struct ask *ask, const struct step *step, struct ask_slot *slot)
-{
-    pin(ask, slot);
-    slot_kill(slot, PIGEON_CANCEL_DEADLINE);
-    return refuse(ask, step, 0, "authorize_deliver must answer at once");
-}
-
-/* ---- one entry ---------------------------------------------------------------------------------
- */
+/* ---- one entry ----------------------------------------------------------------------- */
 
 static uint8_t busy_reason(uint32_t hook)
 {
     return hook <= PIGEON_HOOK_EXCHANGE ? REASON_SERVER_BUSY : REASON_QUOTA_EXCEEDED;
 }
 
+/* authorize_deliver is asked for each receiver and has no token: nobody can answer it later. */
+static int32_t ask_deliver(struct ask *ask, const struct step *step, struct ask_slot *slot)
+{
+    int32_t verdict;
+
+    slot->req.token = 0;
+    atomic_store_explicit(&slot->inst, step->inst, memory_order_relaxed);
+    verdict = step_call(step, slot, ask->hl);
+    if (is_plain(ask, slot, verdict))
+        return verdict;
+    if (verdict == PIGEON_PENDING)
+        return refuse(ask, step, 0, "authorize_deliver must answer at once");
+    verdict = settle(ask, step, slot, verdict);
+    slot_forget(slot);
+    return verdict;
+}
+
+/* The hook has answered by returning, and complete() was not there before it. */
+static int32_t settle_now(struct ask *ask, const struct step *step, struct ask_slot *slot,
+                          int32_t verdict)
+{
+    if (is_plain(ask, slot, verdict)) {
+        if (verdict == PIGEON_DENY)
+            ask->reason = 0;
+        return verdict;
+    }
+    verdict = settle(ask, step, slot, verdict);
+    slot_forget(slot);
+    return verdict;
+}
+
+/* Why the question cannot be put to the plugin; NULL: it can, with ask->slot. */
+static const char *obstacle(struct ask *ask, const struct step *step)
+{
+    if (atomic_load_explicit(&step->inst->plugin->stats.n_pending, memory_order_relaxed) >=
+        step->max_pending)
+        return "max_pending is reached";
+    if (!ask->slot)
+        ask->slot = slot_get(ask->hl);
+    return ask->slot && prepare(ask, step, ask->slot) ? NULL : "out of memory";
+}
+
 /* A verdict, or PIGEON_PENDING: the ask waits. */
 static int32_t ask_hook(struct ask *ask, const struct step *step)
 {
-    struct plugin *p = step->inst->plugin;
+    const char *why = obstacle(ask, step);
     struct ask_slot *slot = ask->slot;
     int32_t verdict;
 
-    if (atomic_load_explicit(&p->stats.n_pending, memory_order_relaxed) >= step->max_pending)
-        return refuse(ask, step, busy_reason(step->hook), "max_pending is reached");
-    if (!slot) {
-        slot = slot_get(ask->hl);
-        if (!slot)
-            return refuse(ask, step, busy_reason(step->hook), "out of memory");
-        ask->slot = slot;
-    }
-    if (!prepare(ask, step, slot))
-        return refuse(ask, step, busy_reason(step->hook), "out of memory");
+    if (why)
+        return refuse(ask, step, busy_reason(step->hook), why);
+    if (step->hook == PIGEON_HOOK_AUTHORIZE_DELIVER)
+        return ask_deliver(ask, step, slot);
     slot_open(slot, step->inst);
     if (step->away) {
         hop(ask, step, slot);
         return PIGEON_PENDING;
     }
     verdict = step_call(step, slot, ask->hl);
-    if (verdict != PIGEON_PENDING && slot_close(slot)) {
-        verdict = settle(ask, step, slot, verdict);
-        slot_forget(slot);
-        return verdict;
-    }
-    if (verdict != PIGEON_PENDING) { /* complete() was there first: its answer counts */
-        atomic_fetch_add_explicit(&p->stats.n_twice, 1, memory_order_relaxed);
-        log_error(ask->hl->hooks->log, "plugin_answered_twice", LZ("plugin", p->name),
-                  LZ("hook", hook_name(step->hook)));
-    }
-    if (step->hook == PIGEON_HOOK_AUTHORIZE_DELIVER) {
-        ask->slot = NULL;
-        return deny_waiting(ask, step, slot);
+    if (verdict != PIGEON_PENDING) {
+        if (slot_close(slot))
+            return settle_now(ask, step, slot, verdict);
+        /* complete() was there first: its answer counts. */
+        atomic_fetch_add_explicit(&step->inst->plugin->stats.n_twice, 1, memory_order_relaxed);
+        log_error(ask->hl->hooks->log, "plugin_answered_twice",
+                  LZ("plugin", step->inst->plugin->name), LZ("hook", hook_name(step->hook)));
     }
     pin(ask, slot);
     wait_for(ask, slot);
     return PIGEON_PENDING;
 }
 
-/* X3: the entry's rules, then what it said before, then its hook. */
+/* X3: the entry's rules, then what it said before. true: one of them is the answer. Else *r_verdict
+ * says what the entry comes to if it has no hook to ask. */
+static bool ask_rules(const struct ask *ask, const struct step *step, struct acl *acl,
+                      int32_t *r_verdict)
+{
+    uint32_t plugin = step->inst->plugin->index;
+    bool is_hit = false;
+
+    if (acl->rules) {
+        *r_verdict = acl_decide(acl, plugin, ask->hook, topic_of(ask));
+        if (*r_verdict != PIGEON_NEXT)
+            return true;
+        if (!acl_has(acl, plugin, acl_access(ask->hook)))
+            *r_verdict = ENTRY_SKIP;
+    }
+    if (acl->cache) {
+        struct acl_key key = key_of(ask, step);
+        int32_t verdict = acl_recall(acl, &key, loop_now_ms(ask->hl->loop), &is_hit);
+
+        *r_verdict = is_hit ? verdict : *r_verdict;
+    }
+    return is_hit;
+}
+
 static int32_t ask_entry(struct ask *ask, const struct step *step)
 {
-    uint32_t access = acl_access(ask->hook);
-    struct identity *who = who_of(ask);
-    bool has_rules = false;
+    int32_t verdict = ENTRY_SKIP;
 
     if (step->only && !only_matches(step->only, message_topic(ask->message)))
         return ENTRY_SKIP;
-    if (access && who && who->slots) {
-        struct acl *acl = &who->slots->acl;
-        uint32_t plugin = step->inst->plugin->index;
-        bool is_hit = false;
-        int32_t verdict;
+    if (step->has_rules) {
+        struct identity *who = who_of(ask);
 
-        if (acl->rules) {
-            verdict = acl_decide(acl, plugin, ask->hook, topic_of(ask));
-            if (verdict != PIGEON_NEXT)
-                return verdict;
-            has_rules = acl_has(acl, plugin, access);
-        }
-        if (acl->cache) {
-            struct acl_key key = key_of(ask, step);
-
-            verdict = acl_recall(acl, &key, loop_now_ms(ask->hl->loop), &is_hit);
-            if (is_hit)
-                return verdict;
-        }
+        if (who && who->slots && (who->slots->acl.rules || who->slots->acl.cache) &&
+            ask_rules(ask, step, &who->slots->acl, &verdict))
+            return verdict;
     }
-    if (!step->fn.any)
-        return has_rules ? PIGEON_NEXT : ENTRY_SKIP;
-    return ask_hook(ask, step);
+    return step->fn.any ? ask_hook(ask, step) : verdict;
 }
 
-/* ---- the chain ---------------------------------------------------------------------------------
- */
+/* ---- the chain ----------------------------------------------------------------------- */
 
 /* CH3. Rules that allow a client something say that the rest is not meant for it, as a hook would.
  */
@@ -489,8 +518,10 @@ static int finish(struct ask *ask)
         *ask->exchange_slot = ask->exchange;
         ask->exchange = NULL;
     }
-    exchange_unref(&ask->exchange);
-    identity_unref(&ask->who_now);
+    if (ask->exchange)
+        exchange_unref(&ask->exchange);
+    if (ask->who_now)
+        identity_unref(&ask->who_now);
     return ASK_DONE;
 }
 

@@ -20,8 +20,7 @@ struct chains {
     struct order *orders; /* [listener][CONFIG_N_CHAINS] */
 };
 
-/* ---- hooks ------------------------------------------------------------------------------------
- */
+/* ---- hooks --------------------------------------------------------------------------- */
 
 static const struct {
     const char *name;
@@ -100,8 +99,7 @@ bool only_matches(const struct only *only, struct str topic)
     return only->n == 0;
 }
 
-/* ---- the operator's order -----------------------------------------------------------------------
- */
+/* ---- the operator's order ------------------------------------------------------------ */
 
 static bool order_has(const struct order *o, const struct plugin *p)
 {
@@ -288,8 +286,7 @@ void chains_free(struct chains **chains)
     free(c);
 }
 
-/* ---- flattened --------------------------------------------------------------------------------
- */
+/* ---- flattened ----------------------------------------------------------------------- */
 
 static uint64_t deadline_of(const struct plugin *p, uint32_t hook)
 {
@@ -320,6 +317,7 @@ static int flatten(const struct order *o, uint32_t hook, const struct hook_loop 
             continue;
         s.inst = plugin_instance(p, hl->index);
         s.control = e->control;
+        s.has_rules = is_authorize;
         s.next_on_deadline = goes_on_at_deadline(e);
         s.away = instance_is_away(s.inst, hl->index);
         s.only = is_flow && p->only.n ? &p->only : NULL;
@@ -411,8 +409,7 @@ bool chains_configured(const struct chains *chains, uint32_t hook)
     return false;
 }
 
-/* ---- printed ----------------------------------------------------------------------------------
- */
+/* ---- printed ------------------------------------------------------------------------- */
 
 static const char *control_name(uint8_t control)
 {

@@ -20,6 +20,7 @@ struct step {
     struct instance *inst;
     uint32_t hook;           /* as the plugin sees it */
     uint8_t control;         /* enum config_control */
+    bool has_rules;          /* an authorize hook: pushed rules answer first */
     bool next_on_deadline;   /* else: deny */
     bool away;               /* the call travels to another loop */
     const struct only *only; /* NULL: every topic */

@@ -8,6 +8,7 @@
 #pragma once
 #include "hooks/acl.h"
 #include "hooks/hooks.h"
+#include "hooks/subject.h"
 
 struct client_slots {
     uint32_t refs;
@@ -18,5 +19,9 @@ struct client_slots {
     struct mail mail;
 };
 
+struct client_slots *client_slots_make(struct identity *who, struct hooks *hooks);
 /* Made on the first question about the client; NULL: no memory. */
-struct client_slots *client_slots_of(struct identity *who, struct hooks *hooks);
+static inline struct client_slots *client_slots_of(struct identity *who, struct hooks *hooks)
+{
+    return who->slots && who->slots->slot ? who->slots : client_slots_make(who, hooks);
+}

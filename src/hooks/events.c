@@ -74,8 +74,7 @@ static bool is_for(const struct event_step *s, const struct fact *f)
     return !s->only || !f->message || only_matches(s->only, message_topic(f->message));
 }
 
-/* ---- copies for instances on another loop -----------------------------------------------------
- */
+/* ---- copies for instances on another loop -------------------------------------------- */
 
 struct fact_mail {
     struct mail mail;
@@ -194,8 +193,7 @@ static void send_fact(struct hook_loop *hl, const struct event_step *s, const st
     loop_post(hl->loop, s->inst->loop, &fm->mail, on_fact);
 }
 
-/* ---- sending ----------------------------------------------------------------------------------
- */
+/* ---- sending ------------------------------------------------------------------------- */
 
 static void tell_all(struct hook_loop *hl, const struct identity *who, struct fact *f)
 {

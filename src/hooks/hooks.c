@@ -41,8 +41,7 @@ bool hooks_configured(const struct hooks *hooks, uint32_t hook)
     return chains_configured(hooks->chains, hook);
 }
 
-/* ---- hooks_new --------------------------------------------------------------------------------
- */
+/* ---- hooks_new ----------------------------------------------------------------------- */
 
 static void refuse(const struct hooks *hooks, const char *name, const char *path,
                    const char *reason)
@@ -246,8 +245,7 @@ int hooks_new(const struct hooks_setup *setup, struct hooks **r_hooks)
     return 0;
 }
 
-/* ---- creating and destroying --------------------------------------------------------------------
- */
+/* ---- creating and destroying --------------------------------------------------------- */
 
 static const pigeon_conf *conf_of(const struct plugin *p)
 {

@@ -86,8 +86,7 @@ struct message *host_message_new(const struct hooks *hooks, const pigeon_msg *ms
     return m;
 }
 
-/* ---- publish ----------------------------------------------------------------------------------
- */
+/* ---- publish ------------------------------------------------------------------------- */
 
 struct publish_job {
     struct mail mail;
@@ -140,8 +139,7 @@ static int32_t publish(void *inst, const pigeon_msg *msg, pigeon_done_fn done, v
     return PIGEON_OK;
 }
 
-/* ---- subscribe --------------------------------------------------------------------------------
- */
+/* ---- subscribe ----------------------------------------------------------------------- */
 
 struct pigeon_subscription {
     struct list link; /* in instance.subscriptions */

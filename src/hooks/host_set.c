@@ -32,7 +32,7 @@ static int32_t may_set(struct ask_slot *slot, uint32_t hooks)
 {
     uint64_t word = atomic_load_explicit(&slot->word, memory_order_acquire);
 
-    if (word_state(word) != SLOT_PENDING)
+    if (slot->req.token != 0 && word_state(word) != SLOT_PENDING)
         return PIGEON_E_GONE;
     if (!(hooks & (UINT32_C(1) << slot->step->hook)))
         return refuse(slot, PIGEON_E_NOTSUP);

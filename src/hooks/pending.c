@@ -5,12 +5,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* Token: bit 63 clear (the store's has it set), loop in 6 bits, slot in 24, generation in 32. A
- * generation is never 0, so neither is a token. */
-#define TOKEN_LOOP_SHIFT  56
-#define TOKEN_INDEX_SHIFT 32
-#define TOKEN_INDEX_MASK  0xffffffu
-
 static void on_slot_deadline(struct timer *t, uint64_t now_ms);
 
 static int slots_grow(struct hook_loop *hl)
@@ -26,8 +20,10 @@ static int slots_grow(struct hook_loop *hl)
         return -ENOMEM;
     for (uint32_t i = SLOT_CHUNK; i-- > 0;) {
         chunk[i].hl = hl;
-        chunk[i].index = n * SLOT_CHUNK + i;
+        chunk[i].token_base = (uint64_t)hl->index << TOKEN_LOOP_SHIFT |
+                              (uint64_t)(n * SLOT_CHUNK + i) << TOKEN_INDEX_SHIFT;
         chunk[i].last = &chunk[i].values;
+        chunk[i].req.size = sizeof(chunk[i].req);
         timer_init(&chunk[i].deadline, on_slot_deadline);
         chunk[i].next = s->free;
         s->free = &chunk[i];
@@ -90,35 +86,6 @@ void slot_put(struct ask_slot *slot)
     assert(word_state(atomic_load_explicit(&slot->word, memory_order_relaxed)) == SLOT_FREE);
     slot->next = slot->hl->slots.free;
     slot->hl->slots.free = slot;
-}
-
-/* FREE belongs to the loop alone (complete() leaves it untouched), so a store is as good as a
- * compare-and-swap here; release, for who finds the token in it. */
-void slot_open(struct ask_slot *slot, struct instance *inst)
-{
-    uint64_t word = atomic_load_explicit(&slot->word, memory_order_relaxed);
-    uint32_t generation = word_generation(word) + 1;
-
-    assert(word_state(word) == SLOT_FREE);
-    if (generation == 0)
-        generation = 1;
-    atomic_store_explicit(&slot->inst, inst, memory_order_relaxed);
-    slot->req.token = (uint64_t)slot->hl->index << TOKEN_LOOP_SHIFT |
-                      (uint64_t)slot->index << TOKEN_INDEX_SHIFT | generation;
-    atomic_store_explicit(&slot->word, word_make(generation, SLOT_PENDING, 0),
-                          memory_order_release);
-}
-
-static bool word_move(struct ask_slot *slot, uint64_t from, enum slot_state to, uint8_t verdict)
-{
-    return atomic_compare_exchange_strong_explicit(&slot->word, &from,
-                                                   word_make(word_generation(from), to, verdict),
-                                                   memory_order_acq_rel, memory_order_acquire);
-}
-
-bool slot_close(struct ask_slot *slot)
-{
-    return word_move(slot, word_make((uint32_t)slot->req.token, SLOT_PENDING, 0), SLOT_FREE, 0);
 }
 
 void slot_count(struct ask_slot *slot)

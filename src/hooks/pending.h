@@ -36,11 +36,11 @@ struct ask_slot {
     _Atomic uint64_t word;
     struct ask_slot *next; /* result queue, or free list */
     struct hook_loop *hl;
-    uint32_t index;
-    uint8_t mails_out; /* [loop] hop and cancel mails not yet back */
-    bool popped;       /* [loop] to be freed when the last mail is back */
-    bool counted;      /* [loop] in the plugin's n_pending */
-    bool unseen;       /* [home loop] the question is still on its way to the plugin */
+    uint64_t token_base; /* loop and index, as they stand in a token */
+    uint8_t mails_out;   /* [loop] hop and cancel mails not yet back */
+    bool popped;         /* [loop] to be freed when the last mail is back */
+    bool counted;        /* [loop] in the plugin's n_pending */
+    bool unseen;         /* [home loop] the question is still on its way to the plugin */
     struct instance *_Atomic inst;
     slot_fn fn;
     void *owner; /* [loop] who waits; NULL: nobody any more */
@@ -102,10 +102,40 @@ uint32_t slots_count_pending(const struct hook_loop *hl);
 struct ask_slot *slot_get(struct hook_loop *hl);
 /* Back to the free list, never used or already FREE. */
 void slot_put(struct ask_slot *slot);
-/* FREE -> PENDING, under a new generation; sets req.token. */
-void slot_open(struct ask_slot *slot, struct instance *inst);
+/* Token: bit 63 clear (the store's has it set), loop in 6 bits, slot in 24, generation in 32. A
+ * generation is never 0, so neither is a token. */
+#define TOKEN_LOOP_SHIFT  56
+#define TOKEN_INDEX_SHIFT 32
+#define TOKEN_INDEX_MASK  0xffffffu
+
+/* FREE -> PENDING, under a new generation; sets req.token. FREE belongs to the loop alone
+ * (complete() leaves it untouched), so a store is as good as a compare-and-swap; release, for who
+ * finds the token in it. */
+static inline void slot_open(struct ask_slot *slot, struct instance *inst)
+{
+    uint32_t generation =
+        word_generation(atomic_load_explicit(&slot->word, memory_order_relaxed)) + 1;
+
+    generation += generation == 0;
+    atomic_store_explicit(&slot->inst, inst, memory_order_relaxed);
+    slot->req.token = slot->token_base | generation;
+    atomic_store_explicit(&slot->word, word_make(generation, SLOT_PENDING, 0),
+                          memory_order_release);
+}
+
+static inline bool word_move(struct ask_slot *slot, uint64_t from, enum slot_state to,
+                             uint8_t verdict)
+{
+    return atomic_compare_exchange_strong_explicit(&slot->word, &from,
+                                                   word_make(word_generation(from), to, verdict),
+                                                   memory_order_acq_rel, memory_order_acquire);
+}
+
 /* PENDING -> FREE: true. false: complete() was faster, the slot comes through the queue. */
-bool slot_close(struct ask_slot *slot);
+static inline bool slot_close(struct ask_slot *slot)
+{
+    return word_move(slot, word_make((uint32_t)slot->req.token, SLOT_PENDING, 0), SLOT_FREE, 0);
+}
 /* PENDING -> DEAD: true, and the plugin's cancel() has been called or is on its way there. */
 bool slot_kill(struct ask_slot *slot, int32_t why);
 /* Arms the deadline; `fn` runs once, on the loop, only if the word was PENDING then and is DEAD

@@ -180,8 +180,7 @@ static int judge_owners(struct reader *r, const char *found_at, const struct sta
     return judge_above(r, link_path);
 }
 
-/* ---- ELF --------------------------------------------------------------------------------------
- */
+/* ---- ELF ----------------------------------------------------------------------------- */
 
 /* 0, PLUGIN_FILE_FOREIGN, -EINVAL. */
 static int read_header(struct reader *r)
@@ -416,8 +415,7 @@ static int judge_abi(struct reader *r)
     return 0;
 }
 
-/* ---- all of it ----------------------------------------------------------------------------------
- */
+/* ---- all of it ----------------------------------------------------------------------- */
 
 static int judge(struct reader *r, const char *found_at)
 {

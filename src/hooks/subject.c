@@ -48,12 +48,10 @@ static struct client_slots *slots_new(uint32_t loop)
     return cs;
 }
 
-struct client_slots *client_slots_of(struct identity *who, struct hooks *hooks)
+struct client_slots *client_slots_make(struct identity *who, struct hooks *hooks)
 {
     struct client_slots *cs = who->slots;
 
-    if (cs && cs->slot)
-        return cs;
     if (!cs) {
         cs = slots_new(who->view.loop);
         if (!cs)

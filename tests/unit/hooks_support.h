@@ -144,8 +144,7 @@ static inline bool world_logged(struct world *w, const char *text)
     return found;
 }
 
-/* ---- what the plugins counted -------------------------------------------------------------------
- */
+/* ---- what the plugins counted -------------------------------------------------------- */
 
 struct wanted_metric {
     const char *plugin, *name;
@@ -168,8 +167,7 @@ static inline int64_t metric_value(struct world *w, const char *plugin, const ch
     return want.value;
 }
 
-/* ---- asking -----------------------------------------------------------------------------------
- */
+/* ---- asking -------------------------------------------------------------------------- */
 
 struct question {
     struct ask ask;

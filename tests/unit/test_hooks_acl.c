@@ -101,8 +101,7 @@ static void a_remembered_verdict_saves_the_call_until_it_is_dropped(void **state
     world_fini(&w);
 }
 
-/* ---- the rules alone ----------------------------------------------------------------------------
- */
+/* ---- the rules alone ----------------------------------------------------------------- */
 
 static int32_t decide(struct acl *acl, uint32_t hook, const char *topic)
 {

@@ -426,8 +426,7 @@ static void metrics_of_all_loops_add_up(void **state)
     world_fini(&f.w);
 }
 
-/* ---- facts ------------------------------------------------------------------------------------
- */
+/* ---- facts --------------------------------------------------------------------------- */
 
 static void facts(struct floor *f, uint32_t loop, struct identity *who)
 {
