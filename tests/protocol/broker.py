@@ -11,6 +11,7 @@ Environment:
   PIGEON_TEST_KEEP      keep the temporary directories
 """
 
+import functools
 import json
 import os
 import re
@@ -218,6 +219,7 @@ class BrokerCase(unittest.TestCase):
     """A test class with one broker for all its tests. Set `options` (configuration)."""
 
     options = {}
+    version = mqtt.V5  # of the clients, unless a test says otherwise
     args = ()
     broker = None
 
@@ -280,6 +282,7 @@ class BrokerCase(unittest.TestCase):
 
     def raw(self, client_id=None, **kw):
         """A client with an open socket that has not sent CONNECT. client_id: used as it is."""
+        kw.setdefault('version', self.version)
         c = mqtt.Client(self.broker, '' if client_id is None else client_id, **kw)
         self._clients.append(c)
         return c
@@ -338,6 +341,25 @@ def _problems(result):
 
 def now():
     return time.monotonic()
+
+
+@functools.lru_cache
+def features():
+    """What `pigeond -V` says it can do, as {'WebSocket': 'no', ...}; empty without a binary."""
+    if KIND != 'pigeon':
+        return {}
+    try:
+        out = subprocess.run([Broker.binary(), '-V'], stdin=subprocess.DEVNULL, check=False,
+                             capture_output=True, text=True, timeout=START_DEADLINE).stdout
+    except OSError:
+        return {}
+    return dict(re.findall(r'(\w+): (\w+)', out))
+
+
+def needs(feature):
+    """Skips a test, or a class of them, where this broker was built without the feature."""
+    have = features().get(feature, 'no') != 'no'
+    return unittest.skipUnless(have, f'this broker has no {feature}')
 
 
 def pigeon_only(test):

@@ -12,7 +12,8 @@ import mqtt  # noqa: E402
 def spec(*statements):
     """This test shows these normative statements, e.g. @spec('MQTT-3.1.2-24').
 
-    coverage.py reads the marks from the source."""
+    coverage.py reads the marks from the source. Both specifications use the same identifiers:
+    the name of the file (test_mqtt5_*, test_mqtt311_*) says which one is meant."""
     def mark(test):
         test.spec = statements
         return test
@@ -40,3 +41,22 @@ class SpecCase(BrokerCase):
         if mid is not None:
             pub.wait(mqtt.PUBACK, mid=mid)
         return sub.message()
+
+
+class Spec311Case(SpecCase):
+    """MQTT 3.1.1: there is no packet that tells why; a refusal is a close and nothing before it."""
+
+    version = mqtt.V311
+
+    def malformed_connect(self, data):
+        """These bytes as the first packet: closed without a CONNACK."""
+        c = self.raw()
+        c.send(data)
+        c.expect_close()
+
+    def rejected_connect(self, data, code):
+        """These bytes as the first packet: CONNACK with this code, no session, then close."""
+        c = self.raw()
+        c.send(data)
+        self.assertFalse(c.expect(mqtt.CONNACK, reason=code).session_present)
+        c.expect_close()

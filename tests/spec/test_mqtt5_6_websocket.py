@@ -1,14 +1,12 @@
 """MQTT 5.0 chapter 6: MQTT over WebSocket."""
 
-import unittest
-
-from broker import KIND, LISTENER
 import mqtt
 import ws
+from broker import LISTENER, needs
 from spec import SpecCase, spec
 
 
-@unittest.skipIf(KIND != 'pigeon', 'the other broker may come without WebSocket')
+@needs('WebSocket')
 class WebSocket(SpecCase):
     options = {'listeners': [LISTENER, {'name': 'ws', 'port': 0, 'protocol': 'websocket',
                                         'bind': ['127.0.0.1']}]}
