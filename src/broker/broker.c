@@ -249,9 +249,11 @@ uint32_t broker_home(const struct broker *b, struct str client_id)
 
 void broker_make_client_id(struct broker *b, uint32_t loop, char r_id[CLIENT_ID_MADE_MAX])
 {
+    char id[CLIENT_ID_MADE_MAX];
     do
-        snprintf(r_id, CLIENT_ID_MADE_MAX, "pigeon-%016llx", (unsigned long long)random_u64());
-    while (broker_home(b, str_from(r_id)) != loop);
+        snprintf(id, sizeof(id), "pigeon-%016llx", (unsigned long long)random_u64());
+    while (broker_home(b, str_from(id)) != loop);
+    memcpy(r_id, id, sizeof(id));
 }
 
 /* ---- kick: on the home loop of the client id

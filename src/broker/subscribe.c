@@ -65,7 +65,7 @@ static void subscribe_free(struct subscribe *p)
 
 static void answer(struct subscribe *p)
 {
-    uint8_t few[64], *codes = p->n <= sizeof(few) ? few : malloc(p->n);
+    uint8_t few[64] = { 0 }, *codes = p->n <= sizeof(few) ? few : malloc(p->n);
     if (!p->client)
         return;
     if (!codes) {
