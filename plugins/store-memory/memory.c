@@ -1,5 +1,3 @@
-/* store-memory: the store for trying things out and for tests. Nothing survives the end of the
- * broker; every call is answered at once. */
 #include "memory.h"
 #include <stdlib.h>
 #include <string.h>
