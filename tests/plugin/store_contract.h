@@ -45,7 +45,7 @@ struct rig {
     pigeon_unit units[UNITS_MAX];
     uint32_t nops, nunits, nrcpts;
     const pigeon_msg **messages;
-    uint32_t n_held;
+    uint32_t n_held, messages_size;
     uint32_t flags; /* of the next unit_end */
     /* answers, under the lock */
     pthread_mutex_t lock;

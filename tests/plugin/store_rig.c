@@ -102,8 +102,11 @@ const pigeon_msg *message_with(struct rig *r, const pigeon_msg *like)
     c->rig = r;
     c->len = len;
     atomic_fetch_add(&r->n_messages, 1);
-    r->messages = realloc(r->messages, (r->n_held + 1) * sizeof(*r->messages));
-    assert_non_null(r->messages);
+    if (r->n_held == r->messages_size) {
+        r->messages_size = r->messages_size ? r->messages_size * 2 : 64;
+        r->messages = realloc(r->messages, r->messages_size * sizeof(*r->messages));
+        assert_non_null(r->messages);
+    }
     r->messages[r->n_held++] = &c->view;
     return &c->view;
 }
