@@ -181,7 +181,7 @@ static void files_with_flipped_bytes_never_crash_the_judge(void **state)
     for (int round = 0; round < 300; round++) {
         char path[PATH_MAX + 16], reason[1024];
         struct plugin_file file;
-        struct world w;
+        struct world w = { 0 };
         int fd;
 
         if (round % 50 == 0) {
