@@ -72,7 +72,7 @@ build() {
     [ ! -f "$folder/build.ninja" ] || again=--reconfigure
     if ! meson setup $again "$folder" -Dtests=enabled -Dwerror=true "$@" >"$folder/build.log" 2>&1 ||
         ! ninja -j "$jobs" -C "$folder" >>"$folder/build.log" 2>&1; then
-        grep -E -A12 'error|warning|FAILED|ERROR' "$folder/build.log" | head -100
+        grep -E -A12 '(error|warning|ERROR):|FAILED:' "$folder/build.log" | head -100
         record "$folder does not build" fail
         return 1
     fi
