@@ -417,6 +417,12 @@ int store_attach(struct store *store, void *self)
     return 0;
 }
 
+void store_detach(struct store *store)
+{
+    if (store)
+        atomic_store(&store->failed, true); /* without a word: nothing has failed */
+}
+
 static void slots_free(struct token_slots *slots)
 {
     for (uint32_t i = 0; slots && i < SLOT_CHUNK; i++) {

@@ -143,7 +143,7 @@ struct store {
     void *broker;
     uint32_t batch_max_ops, n_loops;
     struct store_loop *loops;
-    _Atomic bool failed;
+    _Atomic bool failed; /* or detached: the plugin is left alone */
     struct store_mail *drain;
 
     pthread_mutex_t lock; /* the order, slots and free scans */

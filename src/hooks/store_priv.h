@@ -26,6 +26,8 @@ int store_new(const struct store_setup *setup, struct store **r_store);
 /* The instance exists: asks it for info. Before the first unit. 0 or -EINVAL. Split from store_new
  * because a plugin may call the host's store table from within its create(). */
 int store_attach(struct store *store, void *self);
+/* The instance is about to be destroyed: the plugin is not called any more, units end with -EIO. No loop runs. */
+void store_detach(struct store *store);
 /* Drops what was never answered, without calling `done`. */
 void store_free(struct store **store);
 struct store_loop *store_loop_of(struct store *store, uint32_t loop);

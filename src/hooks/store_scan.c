@@ -319,7 +319,7 @@ static void scan_on_more(struct store_loop *me, struct order_entry *e)
 
     pthread_mutex_lock(&sc->lock);
     uint32_t credit = sc->more_credit;
-    bool wanted = !sc->ended;
+    bool wanted = !sc->ended && !atomic_load(&store->failed);
     sc->more_credit = 0;
     sc->in_more = false;
     sc->in_call = true;

@@ -91,7 +91,7 @@ static void what_a_batch_answers_is_what_was_applied(void **state)
     scan(r, PIGEON_SCAN_RETAINED, 0);
     bool there[5] = { false };
     for (uint32_t i = 0; i < r->n_rows; i++)
-        there[atoi(r->rows[i].topic)] = true;
+        there[strtol(r->rows[i].topic, NULL, 10)] = true;
     for (uint32_t i = 0; i < 5; i++)
         assert_int_equal(ok[i], there[i]);
 }

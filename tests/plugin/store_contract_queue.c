@@ -36,7 +36,7 @@ static void a_queue_comes_back_in_order_of_arrival(void **state)
     assert_int_equal(scan(r, PIGEON_SCAN_QUEUE, 0), 300);
     for (uint32_t i = 0; i < 300; i++) {
         assert_int_equal(r->rows[i].pos, i + 1);
-        assert_int_equal(atoi(r->rows[i].payload), i + 1);
+        assert_int_equal(strtol(r->rows[i].payload, NULL, 10), i + 1);
         assert_int_equal(r->rows[i].packet_id, 0);
         assert_int_equal(r->rows[i].state, PIGEON_QUEUE_QUEUED);
     }

@@ -82,7 +82,7 @@ static void a_thousand_topics_are_all_there_once(void **state)
     commit_ok(r);
     assert_int_equal(scan(r, PIGEON_SCAN_RETAINED, 0), 1000);
     for (uint32_t i = 0; i < 1000; i++) {
-        int n = atoi(r->rows[i].topic + 5);
+        long n = strtol(r->rows[i].topic + 5, NULL, 10);
 
         assert_false(got[n]);
         got[n] = true;

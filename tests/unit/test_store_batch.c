@@ -433,12 +433,11 @@ static void what_was_never_answered_is_dropped_at_the_end(void **state)
 {
     struct fake *f = fake_new(1);
     struct hook_loop *hl = fake_loop(f, 0);
-    struct told a, b, c;
+    struct told a, b;
 
     (void)state;
     told_init(&a);
     told_init(&b);
-    told_init(&c);
     f->status = PIGEON_PENDING;
     add(hl, 1, &a);
     store_submit(hl);
@@ -447,6 +446,31 @@ static void what_was_never_answered_is_dropped_at_the_end(void **state)
     fake_free(f);
     assert_int_equal(a.n + b.n, 0);
     assert_false(store_waiting(&a.wait) || store_waiting(&b.wait));
+}
+
+static void a_detached_plugin_is_not_called_again(void **state)
+{
+    struct fake *f = fake_new(1);
+    struct hook_loop *hl = fake_loop(f, 0);
+    struct loop *loop = loop_group_at(f->loops, 0);
+    struct told a, b;
+
+    (void)state;
+    told_init(&a);
+    told_init(&b);
+    f->status = PIGEON_E_FULL;
+    del(hl, 1, 1, STORE_AGAIN, &a);
+    store_submit(hl);
+    store_run_answers(hl);
+    store_detach(f->store);
+    timers_run(loop_timers(loop), loop_now_ms(loop) + 1000);
+    del(hl, 1, 1, 0, &b);
+    store_submit(hl);
+    store_run_answers(hl);
+    assert_int_equal(f->n_batches, 1);
+    assert_int_equal(a.status, -EIO);
+    assert_int_equal(b.status, -EIO);
+    fake_free(f);
 }
 
 static void a_unit_that_finds_no_memory_leaves_no_trace(void **state)
@@ -509,6 +533,7 @@ int main(void)
         cmocka_unit_test(no_unit_of_a_refused_batch_counts_as_stored),
         cmocka_unit_test(a_plugin_that_answers_twice_over_is_heard_once),
         cmocka_unit_test(what_was_never_answered_is_dropped_at_the_end),
+        cmocka_unit_test(a_detached_plugin_is_not_called_again),
         cmocka_unit_test(a_unit_that_finds_no_memory_leaves_no_trace),
     };
     int64_t before = failalloc_n_live();
