@@ -35,6 +35,7 @@ THREADS = int(os.environ.get('PIGEON_TEST_THREADS', '1'))
 START_DEADLINE = 30.0
 STOP_DEADLINE = 10.0
 LISTENING = re.compile(r'\blistening\b.*\blistener=(\S+).*\bport=(\d+)')
+COMPLAINT = re.compile(r'Sanitizer|runtime error:|Assertion|^==\d+==|corrupted|double free')
 LISTENER = {'name': 'default', 'port': 0, 'bind': ['127.0.0.1']}
 
 # Options of Pigeon that have an equal in mosquitto.conf; the others are left out there.
@@ -201,6 +202,25 @@ class Broker:
     def pid(self):
         return self.process.pid if self.process else None
 
+    def rss(self):
+        """Resident bytes of the process."""
+        with open(f'/proc/{self.pid}/statm', encoding='ascii') as f:
+            return int(f.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
+
+    def fds(self):
+        """Number of open file descriptors."""
+        return len(os.listdir(f'/proc/{self.pid}/fd'))
+
+    @property
+    def sanitized(self):
+        """Built with a sanitizer: terabytes reserved for shadow memory; rss() means little."""
+        with open(f'/proc/{self.pid}/statm', encoding='ascii') as f:
+            return int(f.read().split()[0]) * os.sysconf('SC_PAGE_SIZE') > 1 << 40
+
+    def complaints(self):
+        """What sanitizers and assertions wrote to stderr, all starts."""
+        return [line for line in self.log if COMPLAINT.search(line)]
+
     @property
     def alive(self):
         return self.process is not None and self.process.poll() is None
@@ -241,6 +261,8 @@ class BrokerCase(unittest.TestCase):
             if died or code != 0:
                 raise RuntimeError(f'{cls.__name__}: the broker '
                                    f'{"died" if died else "ended"} with {code}\n{broker.report()}')
+            if broker.complaints():
+                raise RuntimeError(f'{cls.__name__}: {broker.complaints()[0]}\n{broker.report()}')
         finally:
             broker.cleanup()
 
