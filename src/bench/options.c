@@ -6,8 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define OUTSTANDING 20000u /* deliveries under way, when --window is not given */
-#define WINDOW_MAX  1000u  /* ... but no more than this per publisher */
+/* When --window is not given: deliveries under way and their bytes, and messages of a publisher. */
+#define OUTSTANDING       20000u
+#define OUTSTANDING_BYTES (4u << 20)
+#define WINDOW_MAX        1000u
+#define WINDOW_MAX_FAN_IN 20u /* so many publishers write little at a time */
 /* Before MQTT 5 a broker cannot say how many unfinished QoS 2 publishes it takes; Mosquitto's
  * default is to close the connection above 20. */
 #define WINDOW_MAX_QOS2 20u
@@ -91,7 +94,8 @@ static const struct row {
       "with --rate: sleep between messages, at most 1 ms late, instead of polling", IN_TRAFFIC },
     { KEY_WINDOW, 'w', "window", "N",
       "messages of one publisher that are published but not received by everybody (20000\n"
-      "deliveries in all, at most 1000 per publisher; QoS 2 before MQTT 5: at most 20)",
+      "deliveries or 4 MiB in all, at most 1000 per publisher; fan-in, and QoS 2 before\n"
+      "MQTT 5: at most 20)",
       IN_TRAFFIC | IN(SHAPE_RETAINED) | IN(SHAPE_OFFLINE) },
     { KEY_BATCH, 'b', "batch", "N", "messages that are written together, at least (window / 2)",
       IN_TRAFFIC },
@@ -299,15 +303,22 @@ static uint32_t receivers_of(const struct options *o)
     return o->shape == SHAPE_FAN_IN || o->shape == SHAPE_FAN_OUT ? o->subscribers : 1;
 }
 
+static uint32_t default_window(const struct options *o)
+{
+    uint64_t n = OUTSTANDING_BYTES / o->payload;
+    n = (n < OUTSTANDING ? n : OUTSTANDING) / ((uint64_t)o->publishers * receivers_of(o));
+    uint32_t max = o->qos == 2 && o->version != MQTT_5 ? WINDOW_MAX_QOS2
+                   : o->shape == SHAPE_FAN_IN          ? WINDOW_MAX_FAN_IN
+                                                       : WINDOW_MAX;
+    return n > max ? max : n ? (uint32_t)n : 1;
+}
+
 static void set_window(struct options *o)
 {
     if (o->shape == SHAPE_PING_PONG)
         o->window = 1;
-    if (o->window == 0) {
-        uint64_t fair = OUTSTANDING / ((uint64_t)o->publishers * receivers_of(o));
-        uint32_t max = o->qos == 2 && o->version != MQTT_5 ? WINDOW_MAX_QOS2 : WINDOW_MAX;
-        o->window = fair > max ? max : fair ? (uint32_t)fair : 1;
-    }
+    if (o->window == 0)
+        o->window = default_window(o);
     if (o->batch == 0)
         o->batch = o->rate > 0 ? 1 : (o->window + 1) / 2;
     if (o->batch > o->window)

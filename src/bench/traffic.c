@@ -7,7 +7,6 @@
 #define FILTERS_AT_ONCE 200u /* in one SUBSCRIBE */
 #define SUBACKS_OPEN    64u
 #define TICK_MS_RATE    1u
-#define FILTER_GROUP    1000u
 
 /* Publishers and subscribers with a steady stream of messages between them. */
 struct traffic {
@@ -30,9 +29,11 @@ static bool is_every_topic(const struct options *opt)
     return opt->shape == SHAPE_FAN_IN || opt->shape == SHAPE_FAN_OUT;
 }
 
-/* Filter and topic number f, of many: both have all digits always. */
-#define FILTER_FORMAT "%s/s/%05u/+/%03u"
-#define TOPIC_FORMAT  "%s/s/%05u/x/%03u"
+/* Filter number f, and a topic that it alone matches: all have as many digits. */
+#define FILTER_FORMAT "%s/s/%08u/+/value"
+#define TOPIC_FORMAT  "%s/s/%08u/x/value"
+#define FILTER_DIGITS 8
+#define DIGITS_BEHIND (sizeof("/s/") - 1) /* the prefix */
 
 static void put_digits(char *at, uint32_t width, uint32_t value)
 {
@@ -51,9 +52,7 @@ static void pick_filter(struct publisher *p, uint64_t number, char *topic)
     x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
     x ^= x >> 31;
     uint32_t f = (uint32_t)(x % n_each) * b->opt->subscribers + p->index;
-    size_t prefix = sizeof(b->prefix) - 1;
-    put_digits(topic + prefix + 3, 5, f / FILTER_GROUP);
-    put_digits(topic + prefix + 11, 3, f % FILTER_GROUP);
+    put_digits(topic + sizeof(b->prefix) - 1 + DIGITS_BEHIND, FILTER_DIGITS, f);
 }
 
 static int make_publishers(struct traffic *t)
@@ -64,7 +63,7 @@ static int make_publishers(struct traffic *t)
     for (uint32_t i = 0; i < opt->publishers; i++) {
         char topic[TOPIC_MAX];
         if (is_many)
-            snprintf(topic, sizeof(topic), TOPIC_FORMAT, b->prefix, 0u, 0u);
+            snprintf(topic, sizeof(topic), TOPIC_FORMAT, b->prefix, 0u);
         else
             snprintf(topic, sizeof(topic), "%s/t/%07u", b->prefix, i);
         struct publisher_conf conf = {
@@ -150,8 +149,7 @@ static int subscribe_many(struct traffic *t, struct client *c, uint32_t first)
         uint32_t n = 0;
         for (; n < FILTERS_AT_ONCE && k < n_each; n++, k++) {
             uint32_t f = k * t->n_subscribers + first;
-            snprintf(text[n], TOPIC_MAX, FILTER_FORMAT, b->prefix, f / FILTER_GROUP,
-                     f % FILTER_GROUP);
+            snprintf(text[n], TOPIC_MAX, FILTER_FORMAT, b->prefix, f);
             filters[n] = str_from(text[n]);
         }
         if (bench_expect(b, "subscribing", is_room_to_subscribe, b) < 0)

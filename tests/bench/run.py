@@ -25,6 +25,7 @@ class Row:
         self.name, self.args, self.metrics, self.size = name, args.split(), metrics, size
 
 
+PATIENCE = 30  # seconds without progress: some brokers end large sessions slowly
 CPU = 'broker_cpu_us_per_unit'
 MEMORY = 'rss_per_unit'
 
@@ -49,7 +50,7 @@ ROWS = [
     traffic('fan-out QoS 2', 'fan-out -q 2 -w 40', 0.60 / 12.8),
     traffic('fan-in QoS 0', 'fan-in -q 0', 1.5 / 4.1),
     traffic('fan-in QoS 1', 'fan-in -q 1', 2.5 / 9.5),
-    traffic('fan-in QoS 2', 'fan-in -q 2 -w 200', 5 / 21),
+    traffic('fan-in QoS 2', 'fan-in -q 2 -w 20', 5 / 21),
     Row('subscriptions', 'subscriptions', [
         ('publish with many filters', 'publish', CPU, 1.5 / 13.7),
         ('bytes per subscription', 'subscribe', MEMORY, 300 / 760),
@@ -80,11 +81,11 @@ def value_of(result, phase, field):
 
 
 def arguments(row, options):
-    args = list(row.args)
+    args = [*row.args, '--timeout', PATIENCE]
     if args[0] in TIMED:
         args += ['--duration', options.duration]
         if args[0] != 'churn':
-            args += ['--warmup', min(0.5, options.duration / 4)]
+            args += ['--warmup', min(0.5, options.duration / 6)]
     if row.size:
         args += [row.size[0], row.size[2] if options.quick else row.size[1]]
     return args
@@ -177,7 +178,7 @@ def parse():
     p.add_argument('rows', nargs='*', help='rows to run, by a part of their name (default: all)')
     p.add_argument('--quick', action='store_true', help='about a minute: one round, small sizes')
     p.add_argument('--rounds', type=int, help='(5; quick: 1)')
-    p.add_argument('--duration', type=float, help='seconds of each timed run (3; quick: 0.6)')
+    p.add_argument('--duration', type=float, help='seconds of each timed run (3; quick: 0.4)')
     p.add_argument('--bench', help='the pigeon-bench binary')
     p.add_argument('--pigeond', help='the pigeond binary')
     p.add_argument('--only', choices=['mosquitto', 'pigeon'], help='one of the brokers')
@@ -187,7 +188,7 @@ def parse():
     p.add_argument('--list', action='store_true', help='print the rows and end')
     options = p.parse_args()
     options.rounds = options.rounds or (1 if options.quick else 5)
-    options.duration = options.duration or (0.6 if options.quick else 3)
+    options.duration = options.duration or (0.4 if options.quick else 3)
     for variable, path in (('PIGEON_BENCH', options.bench), ('PIGEOND', options.pigeond)):
         if path:
             os.environ[variable] = os.path.abspath(path)
