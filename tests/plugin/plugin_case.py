@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import unittest
-import zlib
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -41,12 +40,6 @@ class PluginCase(BrokerCase):
         if broker.KIND != 'pigeon':
             raise unittest.SkipTest('plugins of Pigeon')
         super().setUpClass()
-
-    def id(self, suffix=None):
-        """As that of all tests, but short enough for MQTT 3.1 (23 bytes)."""
-        if suffix is None:
-            return super().id()
-        return f'{suffix[:14]}-{zlib.crc32(unittest.TestCase.id(self).encode()):08x}'
 
     def reader(self, name, *metrics):
         """A subscriber to numbers of a plugin (sys has to be loaded, see NUMBERS)."""

@@ -3,7 +3,10 @@
 hold.c keeps PUBLISHes to hold/..., SUBSCRIBEs to hold/... and CONNECTs of the user hold.
 """
 
+import shutil
 import socket
+import subprocess
+import unittest
 
 import mqtt
 from mqtt import (CONNACK, DISCONNECT, PUBACK, PUBLISH, PUBREC, SUBACK, UNSUBACK, V31, V311, V5)
@@ -198,6 +201,32 @@ class Held(HoldCase):
         for version in (V311, V5):
             with self.subTest(version=version):
                 self.bye('lost', version)
+
+    @unittest.skipUnless(shutil.which('mosquitto_pub'), 'mosquitto_pub is not installed')
+    def test_mosquitto_pub_loses_nothing_and_leaves_no_will(self):
+        key = self.key()
+        for qos in (0, 1, 2):
+            for version in ('mqttv31', 'mqttv311', 'mqttv5'):
+                with self.subTest(qos=qos, version=version):
+                    topic = f'hold/{qos}/{version}'
+                    sub = self.client('sub')
+                    sub.send(mqtt.subscribe([(topic, 2), ('will', 0)]))
+                    self.counted(held=1)
+                    self.let_go(key)
+                    sub.expect(SUBACK)
+                    self.counted(ok=1)
+                    host, port = self.broker.address
+                    pub = subprocess.Popen(['mosquitto_pub', '-h', host, '-p', str(port), '-t',
+                                            topic, '-m', 'last words', '-q', str(qos), '-V',
+                                            version, '--will-topic', 'will', '--will-payload', 'w'])
+                    self.counted(held=1)
+                    if qos == 0:  # it is gone before there is an answer
+                        self.assertEqual(pub.wait(mqtt.DEADLINE), 0)
+                    self.let_go(key)
+                    self.assertEqual(pub.wait(mqtt.DEADLINE), 0)
+                    sub.message(topic, b'last words')
+                    self.expect_nothing_from(key, sub)
+                    self.counted(ok=1)
 
     def test_a_reset_cancels_what_waits(self):
         key = self.key()
