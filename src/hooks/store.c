@@ -96,48 +96,68 @@ void order_append(struct store *store, struct order_entry *e)
     store->last = &e->next;
 }
 
-/* The caller has the drain role. */
-static void drain_run(struct store_loop *me)
+/* Under the lock: takes all there is. */
+static struct order_entry *order_take(struct store *store)
+{
+    struct order_entry *e = store->first;
+
+    store->first = NULL;
+    store->last = &store->first;
+    return e;
+}
+
+/* The caller has the drain role and `e`, what the order held. */
+static void drain_run(struct store_loop *me, struct order_entry *e)
 {
     struct store *store = me->store;
     uint32_t n = 0;
 
-    pthread_mutex_lock(&store->lock);
-    while (store->first) {
-        struct order_entry *e = store->first;
-
-        if (n >= STORE_DRAIN_TURN && e->owner != me) {
+    for (;;) {
+        for (struct order_entry *next; e; e = next, n++) {
+            next = e->next; /* who is run may be anybody's at the return */
+            e->run(me, e);
+        }
+        pthread_mutex_lock(&store->lock);
+        if (!store->first) {
+            store->draining = false;
+            break;
+        }
+        if (n >= STORE_DRAIN_TURN && store->first->owner != me) {
             /* Enough done for others: the role goes to the one who is next, by mail. */
-            struct store_loop *to = e->owner;
+            struct store_loop *to = store->first->owner;
 
             pthread_mutex_unlock(&store->lock);
             store_mail_post(store->drain, to);
             return;
         }
-        store->first = NULL;
-        store->last = &store->first;
+        e = order_take(store);
         pthread_mutex_unlock(&store->lock);
-        for (struct order_entry *next; e; e = next, n++) {
-            next = e->next; /* e belongs to nobody knows whom once it has been run */
-            e->run(me, e);
-        }
-        pthread_mutex_lock(&store->lock);
     }
-    store->draining = false;
     pthread_mutex_unlock(&store->lock);
+}
+
+/* The role has come by mail. */
+static void drain_take_over(struct store_loop *me)
+{
+    drain_run(me, NULL);
+}
+
+/* Under the lock: what the caller is to run, if nobody else has the drain role. */
+static struct order_entry *drain_begin(struct store *store)
+{
+    if (store->draining || !store->first)
+        return NULL;
+    store->draining = true;
+    return order_take(store);
 }
 
 void order_drain(struct store_loop *me)
 {
-    struct store *store = me->store;
-
-    pthread_mutex_lock(&store->lock);
-    bool mine = !store->draining && store->first;
-    if (mine)
-        store->draining = true;
-    pthread_mutex_unlock(&store->lock);
-    if (mine)
-        drain_run(me);
+    pthread_mutex_lock(&me->store->lock);
+    struct order_entry *e = drain_begin(me->store);
+    pthread_mutex_unlock(&me->store->lock);
+    if (e)
+        drain_run(me, e);
 }
 
 /* ---- answers -------------------------------------------------------------------------------- */
@@ -226,12 +246,10 @@ void store_submit(struct hook_loop *hl)
     sl->placed = false;
     pthread_mutex_lock(&store->lock);
     batches_submit_locked(sl);
-    bool mine = !store->draining && store->first;
-    if (mine)
-        store->draining = true;
+    struct order_entry *e = drain_begin(store);
     pthread_mutex_unlock(&store->lock);
-    if (mine)
-        drain_run(sl);
+    if (e)
+        drain_run(sl, e);
 }
 
 /* ---- numbers -------------------------------------------------------------------------------- */
@@ -384,7 +402,7 @@ int store_new(const struct store_setup *setup, struct store **r_store)
     store->batch_max_ops = setup->batch_max_ops ? setup->batch_max_ops : STORE_BATCH_OPS;
     pthread_mutex_init(&store->lock, NULL);
     store->last = &store->first;
-    store->drain = store_mail_new(store, drain_run);
+    store->drain = store_mail_new(store, drain_take_over);
     uint32_t n = loop_group_count(setup->loops);
     store->loops = calloc(n, sizeof(*store->loops));
     int r = store->drain && store->loops ? 0 : -ENOMEM;
