@@ -23,6 +23,26 @@ static int32_t check(const pigeon_host *host, const pigeon_conf *conf)
     return host->fail(host->inst, "colour", "there is none");
 }
 #define MEMBERS .check = check
+#elif defined(BROKEN_CRASH)
+static int32_t check(const pigeon_host *host, const pigeon_conf *conf)
+{
+    int *volatile nowhere = 0;
+    (void)host;
+    (void)conf;
+    return *nowhere;
+}
+#define MEMBERS .check = check
+#elif defined(BROKEN_HANG)
+static int32_t check(const pigeon_host *host, const pigeon_conf *conf)
+{
+    volatile int for_ever = 1;
+    (void)host;
+    (void)conf;
+    while (for_ever)
+        ;
+    return PIGEON_OK;
+}
+#define MEMBERS .check = check
 #elif defined(BROKEN_CREATE)
 static int32_t create(const pigeon_host *host, const pigeon_conf *conf, void **self)
 {
