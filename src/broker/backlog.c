@@ -115,6 +115,15 @@ void backlog_offline(struct session *session, struct message *message, uint64_t 
         backlog_pay(session);
 }
 
+void backlog_retract(struct session *session, const struct message *message, uint64_t pos)
+{
+    struct backlog *b = &session->backlog;
+    if (session->client || pos <= b->read_upto || !b->n_stored)
+        return;
+    b->n_stored--;
+    b->stored_bytes -= b->stored_bytes < message->size ? b->stored_bytes : message->size;
+}
+
 /* Forgets stored messages of one list; their rows are read again. */
 static void forget(struct session *session, struct list *head, uint64_t *lowest)
 {
@@ -236,7 +245,9 @@ static void on_row(struct store_scan *scan, const pigeon_op *op)
     struct backlog *b = &session->backlog;
     assert(op->pos > b->pos);
     b->n_rows++;
-    b->pos = op->pos;
+    if (b->again) /* an earlier row could not be kept: they come again */
+        return;
+    b->pos = b->read_upto = op->pos;
     if (is_in_memory(session, op->pos))
         return;
     row_read(b, message_of(op->msg));
@@ -248,6 +259,7 @@ static void on_row(struct store_scan *scan, const pigeon_op *op)
     struct delivery *d = delivery_from(session, op);
     if (!d) {
         b->again = true;
+        b->pos = b->read_upto = op->pos - 1;
         return;
     }
     if (op->packet_id && d->qos == 2)
@@ -268,19 +280,20 @@ static void on_done(struct store_scan *scan, int status)
     uint64_t high = b->scan.high;
     b->state = BACKLOG_STORED;
     if (more) {
-        b->read_upto = b->pos;
         drop_held(b);
         b->again = false;
     } else {
         b->state = BACKLOG_NONE;
         b->pos = b->read_upto = high > b->pos ? high : b->pos;
-        b->n_stored = b->stored_bytes = 0;
+        b->n_stored = b->stored_bytes = b->debt = 0;
         for (struct list *l; (l = list_pop(&b->held));) {
             struct delivery *d = container_of(l, struct delivery, link);
             if (!backlog_takes(session, d))
                 deliver_append(session, d);
         }
         b->n_held = 0;
+        if (!session->n_reading && !list_empty(&session->behind))
+            deliver_unbehind(session);
     }
     if (session->client)
         deliver_pump_later(session);

@@ -13,6 +13,8 @@ bool backlog_takes(struct session *session, struct delivery *d);
 /* A stored message was routed to a session without a client: it is in the store, count it; limits
  * may drop. */
 void backlog_offline(struct session *session, struct message *message, uint64_t pos);
+/* What was counted as stored by backlog_offline could not be stored. */
+void backlog_retract(struct session *session, const struct message *message, uint64_t pos);
 /* Everything behind the window is in the store: forget the queue in memory. */
 void backlog_park(struct session *session);
 /* Starts the next chunk if there is something to read, a client, and room in memory. */

@@ -1,7 +1,7 @@
 #include "broker/broker.h"
 #include "broker/deliver.h"
 #include "broker/local.h"
-#include "broker/publish.h"
+#include "broker/submit.h"
 #include "broker/restore.h"
 #include "broker/retain.h"
 #include "broker/sweep.h"
@@ -36,13 +36,42 @@ static bool pump_sessions(struct shard *s)
     return any;
 }
 
+/* A receiving loop has too much to do: see credit below. */
+static bool is_paused(const struct shard *s)
+{
+    return s->broker->credit && credit_is_any_paused(s->broker->credit, s->loop);
+}
+
+/* As many as there is room for; each asks again for its further ones. */
+static void release_held_back(struct shard *s)
+{
+    int64_t room = s->broker->config->concurrency - counters_get(&s->counters, N_PUBLISHES);
+    for (; room > 0 && !list_empty(&s->held_back); room--) {
+        struct client *c = container_of(list_pop(&s->held_back), struct client, held_back);
+        c->ops->unblock(c);
+    }
+}
+
+static bool close_clients(struct shard *s)
+{
+    bool any = false;
+    for (struct list *l; (l = list_pop(&s->closing)); any = true) {
+        struct client *c = container_of(l, struct client, closing);
+        c->ops->close(c, c->close_reason, c->close_text);
+    }
+    return any;
+}
+
 /* Read all, run all, submit once, answer: what this makes to be written leaves behind it. */
 static bool on_turn_round(void *ctx)
 {
     struct shard *s = ctx;
-    bool any = publish_turn(s);
+    bool any = submit_turn(s);
     any |= retain_turn(s);
     any |= pump_sessions(s);
+    any |= close_clients(s);
+    if (!list_empty(&s->held_back) && !is_paused(s))
+        release_held_back(s);
     store_submit(s->hooks);
     any |= store_run_answers(s->hooks);
     return any;
@@ -57,16 +86,6 @@ static void on_turn_end(void *ctx)
 
 /* ---- credit: publishers of this loop wait while a receiving loop has too much to do
  * --------------- */
-
-static void release_held_back(struct shard *s)
-{
-    struct list now = LIST_INIT(now);
-    list_splice(&now, &s->held_back);
-    for (struct list *l; (l = list_pop(&now));) {
-        struct client *c = container_of(l, struct client, held_back);
-        c->ops->unblock(c);
-    }
-}
 
 static void on_credit_pause(void *ctx, struct loop *me, uint32_t receiver)
 {
@@ -85,8 +104,8 @@ static void on_credit_resume(void *ctx, struct loop *me, uint32_t receiver)
 bool client_may_publish(struct client *c)
 {
     struct shard *s = c->shard;
-    bool full = counters_get(&s->counters, N_PUBLISHES) >= s->broker->config->concurrency ||
-                (s->broker->credit && credit_is_any_paused(s->broker->credit, s->loop));
+    bool full =
+        counters_get(&s->counters, N_PUBLISHES) >= s->broker->config->concurrency || is_paused(s);
     if (full && !list_linked(&c->held_back))
         list_append(&s->held_back, &c->held_back);
     return !full;
@@ -94,11 +113,7 @@ bool client_may_publish(struct client *c)
 
 void shard_publish_done(struct shard *s)
 {
-    shard_count(s, N_PUBLISHES, -1);
-    if (counters_get(&s->counters, N_PUBLISHES) < s->broker->config->concurrency &&
-        !list_empty(&s->held_back) &&
-        !(s->broker->credit && credit_is_any_paused(s->broker->credit, s->loop)))
-        release_held_back(s);
+    shard_count(s, N_PUBLISHES, -1); /* the end of the round lets those go on who wait */
 }
 
 /* ---- life ---------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ void client_init(struct client *c, struct shard *shard, const struct client_ops 
     };
     c->conn_id = atomic_fetch_add(&shard->broker->next_conn, 1);
     list_init(&c->held_back);
+    list_init(&c->closing);
     list_init(&c->publishes);
     list_init(&c->subscribes);
     list_init(&c->retained_reads);
@@ -52,6 +53,15 @@ void client_keepalive_timeout(struct client *c)
         events_keepalive_timeout(c->shard->hooks, c->who);
 }
 
+void client_close_later(struct client *c, uint8_t reason, const char *text)
+{
+    if (list_linked(&c->closing))
+        return;
+    c->close_reason = reason;
+    c->close_text = text;
+    list_append(&c->shard->closing, &c->closing);
+}
+
 /* ---- the end ------------------------------------------------------------------------------------
  */
 
@@ -59,6 +69,9 @@ static uint32_t expiry_after(const struct client *c, const struct client_cause *
 {
     uint32_t expiry_s = cause->has_expiry ? cause->expiry_s : c->session->expiry_s;
     uint64_t cap = (uint64_t)c->shard->broker->config->limits.session_expiry_ms / 1000;
+    uint64_t own = c->limits.session_expiry_s;
+    if (own && (!cap || own < cap))
+        cap = own;
     return cap && expiry_s > cap ? (uint32_t)cap : expiry_s;
 }
 
@@ -101,6 +114,7 @@ void client_end(struct client *c, const struct client_cause *cause)
     if (c->state == CLIENT_GONE)
         return;
     list_remove(&c->held_back);
+    list_remove(&c->closing);
     reauth_gone(c);
     if (c->connecting)
         connect_gone(c);

@@ -103,6 +103,7 @@ struct client {
     uint8_t state;         /* enum client_state */
     bool may_be_anonymous; /* by its listener: end of chain for `authenticate` */
     bool assigned_id;
+    bool pre_connect_done;
     bool problem_info;        /* Request Problem Information */
     uint16_t receive_maximum; /* the client's: our window of QoS > 0 */
     uint16_t keepalive_s;
@@ -110,6 +111,9 @@ struct client {
         n_blocking; /* > 0: later PUBLISH, SUBSCRIBE, UNSUBSCRIBE, DISCONNECT, AUTH wait in conn/ */
     uint32_t n_unacked_in; /* QoS > 0 publishes of the client without PUBACK or PUBCOMP */
     struct client_limits limits;
+    struct list closing; /* in shard.closing: client_close_later */
+    const char *close_text;
+    uint8_t close_reason;
     struct list held_back;      /* in shard.held_back while client_may_publish said no */
     struct list publishes;      /* struct publish of this client, oldest first */
     struct list subscribes;     /* struct subscribe */
@@ -157,6 +161,9 @@ void client_writable(struct client *c);
 /* May the loop take one more PUBLISH from clients now? false: stop reading this client until
  * ops->unblock. Puts the client on the list of those who wait. */
 bool client_may_publish(struct client *c);
+/* ops->close at the end of this round, for whoever is in the middle of something; text is a
+ * literal. */
+void client_close_later(struct client *c, uint8_t reason, const char *text);
 /* The connection is over, whoever ended it; exactly once. Afterwards the broker does not know the
  * client. */
 void client_end(struct client *c, const struct client_cause *cause);

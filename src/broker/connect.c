@@ -206,7 +206,7 @@ static void take_subject(struct connecting *n)
 
 static enum step_result step_ask_pre_connect(struct connecting *n)
 {
-    if (!hooks_wants(n->shard->hooks, PIGEON_HOOK_PRE_CONNECT))
+    if (n->client->pre_connect_done || !hooks_wants(n->shard->hooks, PIGEON_HOOK_PRE_CONNECT))
         return STEP_CONTINUE;
     return ask_about(n, PIGEON_HOOK_PRE_CONNECT, subject_ref(&n->info->base), NULL) ? STEP_WAIT
                                                                                     : STEP_CONTINUE;
@@ -214,7 +214,7 @@ static enum step_result step_ask_pre_connect(struct connecting *n)
 
 static enum step_result step_pre_connect(struct connecting *n)
 {
-    if (!hooks_wants(n->shard->hooks, PIGEON_HOOK_PRE_CONNECT))
+    if (n->ask.hook != PIGEON_HOOK_PRE_CONNECT)
         return STEP_CONTINUE;
     if (n->ask.verdict != PIGEON_ALLOW)
         return refuse_ask(n);
@@ -225,13 +225,19 @@ static enum step_result step_pre_connect(struct connecting *n)
         return refuse(n, REASON_SERVER_BUSY, "out of memory");
     struct str id = identity_id(n->who);
     uint32_t home = broker_home(n->shard->broker, id);
+    n->client->pre_connect_done =
+        true; /* it is asked once, also when the id moves the connection */
     if (home == n->shard->index)
         return STEP_CONTINUE;
-    /* The id has changed: its home is another loop, where the hooks are asked anew. */
+    /* The id has changed: its home is another loop. What the hook has set goes along. */
     struct client *c = n->client;
-    struct connect_info *info = connect_info_new(
-        &n->info->view, id, str_make(n->who->view.username.ptr, n->who->view.username.len),
-        n->info->will ? message_ref(n->info->will) : NULL);
+    pigeon_connect view = n->info->view;
+    view.keepalive_s = n->keepalive_s;
+    view.clean_start = n->clean_start;
+    view.session_expiry_s = n->expiry_s;
+    struct connect_info *info =
+        connect_info_new(&view, id, str_make(n->who->view.username.ptr, n->who->view.username.len),
+                         n->info->will ? message_ref(n->info->will) : NULL);
     if (!info)
         return refuse(n, REASON_SERVER_BUSY, "out of memory");
     connecting_free(n);
@@ -327,9 +333,9 @@ static enum step_result step_queue(struct connecting *n)
     const struct config_limits *limits = &s->broker->config->limits;
     n->expiry_s = expiry_capped(n);
     struct session *session = session_find(s, identity_id(n->who));
-    if (atomic_load_explicit(&s->broker->short_of_memory, memory_order_relaxed))
-        return refuse(n, REASON_QUOTA_EXCEEDED, "the server is short of memory");
-    if (!session) {
+    if (!session) { /* one that is there may come back: what it takes makes room */
+        if (atomic_load_explicit(&s->broker->short_of_memory, memory_order_relaxed))
+            return refuse(n, REASON_QUOTA_EXCEEDED, "the server is short of memory");
         if (limits->sessions && broker_sum(s->broker, N_SESSIONS) >= limits->sessions)
             return refuse(n, REASON_QUOTA_EXCEEDED, "too many sessions");
         session = session_new(s, identity_id(n->who));
@@ -435,6 +441,16 @@ static enum step_result step_restored(struct connecting *n)
     return STEP_CONTINUE;
 }
 
+/* Nothing of it is in the store: the session is again what it was. */
+static void take_back(struct connecting *n)
+{
+    struct session *session = n->session;
+    session->stored = n->was_stored;
+    session->stored_expiry_s = n->old_expiry_s;
+    session_set_expiry(session, n->old_expiry_s);
+    will_free(&session->will);
+}
+
 static void on_commit(struct store_wait *w, int status)
 {
     struct connecting *n = container_of(w, struct connecting, wait);
@@ -442,7 +458,7 @@ static void on_commit(struct store_wait *w, int status)
         log_warn(n->shard->log, "session_not_stored", LS("client", identity_id(n->who)),
                  LI("error", status));
         n->state = CONNECTING_SERVED;
-        n->session->stored = false;
+        take_back(n);
         refuse(n, status == -ENOSPC ? REASON_QUOTA_EXCEEDED : REASON_SERVER_UNAVAILABLE,
                "the session could not be stored");
         return;
@@ -455,6 +471,8 @@ static enum step_result step_commit(struct connecting *n)
 {
     struct session *session = n->session;
     struct hook_loop *hl = n->shard->hooks;
+    n->was_stored = session->stored;
+    n->old_expiry_s = session->expiry_s;
     session_set_expiry(session, n->expiry_s);
     if (n->client && n->info->will &&
         will_set(session, message_ref(n->info->will), n->will_delay_s, n->who))
@@ -469,6 +487,7 @@ static enum step_result step_commit(struct connecting *n)
     store_wait_init(&n->wait, on_commit);
     if (store_unit_end(hl, &n->wait)) {
         n->state = CONNECTING_SERVED;
+        take_back(n);
         return refuse(n, REASON_SERVER_BUSY, "out of memory");
     }
     store_submit(hl);
@@ -481,10 +500,7 @@ static void attach_nobody(struct session *session)
     session->exists = true;
     if (session->will)
         will_cancel(session);
-    if (session->durable)
-        session_detached(&session);
-    else
-        session_end(&session, PIGEON_END_CLEAN);
+    session_detached(&session); /* serves who waits */
 }
 
 static enum step_result step_attach(struct connecting *n)
@@ -523,10 +539,10 @@ static enum step_result step_attach(struct connecting *n)
     if (c->state != CLIENT_ONLINE) /* CONNACK could not be sent */
         return STEP_STOP;
     session_set_online(session, true);
+    session_set_limits(session, c);
     deliver_resume(session);
     events_client_ready(s->hooks, c->who);
-    if (!list_empty(&session->waiting))
-        connect_serve(session);
+    connect_serve(session);
     return STEP_STOP;
 }
 
@@ -559,9 +575,11 @@ static bool step_is_repeated(const struct connecting *n)
 static void connecting_run(struct connecting *n)
 {
     for (;;) {
+        n->running = true;
         enum step_result r = connect_steps[n->step].run(n);
         if (r == STEP_STOP)
             return;
+        n->running = false;
         if (r == STEP_WAIT) {
             if (!step_is_repeated(n))
                 n->step++;
@@ -575,7 +593,7 @@ void connect_serve(struct session *session)
 {
     if (session->serving) {
         struct connecting *n = session->serving;
-        if (connect_steps[n->step].run == step_take_over && !session->n_store)
+        if (!n->running && connect_steps[n->step].run == step_take_over && !session->n_store)
             connecting_run(n);
         return;
     }
@@ -586,6 +604,15 @@ void connect_serve(struct session *session)
     session->serving = n;
     n->state = CONNECTING_SERVED;
     connecting_run(n);
+}
+
+void connect_refuse_waiting(struct shard *s, uint8_t reason)
+{
+    uint32_t it = 0;
+    for (struct session *session; (session = map_next(&s->sessions, &it));)
+        while (!list_empty(&session->waiting) &&
+               session->serving) /* the one served keeps it alive */
+            refuse(container_of(session->waiting.next, struct connecting, link), reason, NULL);
 }
 
 /* ---- the door -----------------------------------------------------------------------------------

@@ -32,6 +32,8 @@ struct connecting {
     bool asking;   /* the ask waits */
     bool running;  /* on the stack */
     bool clean_start;
+    bool was_stored; /* before this CONNECT */
+    uint32_t old_expiry_s;
     uint16_t keepalive_s;
     uint32_t expiry_s, will_delay_s;
     struct str auth_data; /* of the AUTH that is being looked at; owned */
@@ -39,6 +41,8 @@ struct connecting {
 
 /* Goes on with the CONNECT that is served, or with the next one that waits. */
 void connect_serve(struct session *session);
+/* Shutdown: CONNECTs that wait behind another one of their id get an answer. */
+void connect_refuse_waiting(struct shard *s, uint8_t reason);
 /* The client has gone away before its CONNACK. */
 void connect_gone(struct client *c);
 /* AUTH while the CONNECT is under way. 0, or negative reason. */

@@ -61,18 +61,15 @@ static void drop_queued(struct session *session, struct delivery *d, uint32_t wh
     delivery_free(&d);
 }
 
+/* The only message of a queue may be larger than limits.queue_bytes. */
 static bool is_over_limit(const struct session *session, uint32_t size)
 {
-    const struct config_limits *l = &session->shard->broker->config->limits;
-    uint64_t max_n = (uint64_t)l->queue_messages, max_bytes = (uint64_t)l->queue_bytes;
-    if (session->client && session->client->limits.queue_messages)
-        max_n = session->client->limits.queue_messages;
-    if (session->client && session->client->limits.queue_bytes)
-        max_bytes = session->client->limits.queue_bytes;
-    uint64_t n = session->out.n_queued + session->n_behind + session->backlog.n_stored -
-                 session->backlog.debt;
-    uint64_t bytes = session->out.queued_bytes + session->backlog.stored_bytes;
-    return (max_n && n >= max_n) || (max_bytes && bytes + size > max_bytes);
+    const struct backlog *b = &session->backlog;
+    uint64_t stored = b->n_stored > b->debt ? b->n_stored - b->debt : 0;
+    uint64_t n = session->out.n_queued + session->n_behind + stored;
+    uint64_t bytes = session->out.queued_bytes + b->stored_bytes;
+    return (session->max_queued && n >= session->max_queued) ||
+           (session->max_queued_bytes && n && bytes + size > session->max_queued_bytes);
 }
 
 /* Makes room, or says what becomes of the new message: OFFER_TAKEN means that there is room. */
@@ -96,7 +93,7 @@ static enum offer_result make_room(struct session *session, const struct offer *
     }
     deliver_dropped(session, o->message, o->pos, PIGEON_DROP_QUEUE_FULL);
     if (policy == CONFIG_QUEUE_DISCONNECT && session->client)
-        session->client->ops->close(session->client, REASON_QUOTA_EXCEEDED, "the queue is full");
+        client_close_later(session->client, REASON_QUOTA_EXCEEDED, "the queue is full");
     return OFFER_DROPPED;
 }
 
@@ -312,7 +309,15 @@ static struct delivery *delivery_of(struct session *session, const struct offer 
     return d;
 }
 
-/* Behind the retained messages of a SUBSCRIBE that are still being read [P4.4]. */
+/* Behind the retained messages of a SUBSCRIBE that are still being read [P4.4], or, when the
+ * session is not durable any more, behind what its queue in the store still holds. */
+static bool waits_behind(const struct session *session, const struct offer *o)
+{
+    if (session->n_reading)
+        return !o->from_retained;
+    return o->qos && !o->pos && session->backlog.state != BACKLOG_NONE;
+}
+
 static enum offer_result offer_behind(struct session *session, const struct offer *o)
 {
     enum offer_result r = make_room(session, o);
@@ -337,7 +342,7 @@ enum offer_result deliver_offer(struct session *session, const struct offer *o)
         deliver_dropped(session, o->message, o->pos, PIGEON_DROP_DENIED);
         return OFFER_DROPPED;
     }
-    if (session->n_reading && !o->from_retained && session->client)
+    if (session->client && waits_behind(session, o))
         return offer_behind(session, o);
     if (o->qos == 0 && !session->n_queued_qos0 && !keeps_qos0(session))
         return offer_qos0(session, o);
@@ -377,6 +382,22 @@ void deliver_unbehind(struct session *session)
         }
     }
     deliver_pump_later(session);
+}
+
+static void count_lost(struct session *session, const struct list *head)
+{
+    LIST_FOREACH (l, (struct list *)head) {
+        const struct delivery *d = container_of(l, struct delivery, link);
+        if (d->qos && d->message && !(d->share && (d->qos == 1 || d->state == DELIVERY_QUEUED)))
+            deliver_dropped(session, d->message, 0, PIGEON_DROP_SESSION_END);
+    }
+}
+
+void deliver_count_lost(struct session *session)
+{
+    count_lost(session, &session->out.inflight);
+    count_lost(session, &session->out.queue);
+    count_lost(session, &session->behind);
 }
 
 void deliver_forget_behind(struct session *session)
@@ -438,15 +459,34 @@ void deliver_restore(struct session *session, struct delivery *d, uint16_t packe
 /* ---- acknowledgements ---------------------------------------------------------------------------
  */
 
-static void acked(struct session *session, struct delivery *d)
+static void tell_acked(struct session *session, struct delivery *d)
 {
-    struct client *c = session->client;
-    if (events_wants(session->shard->hooks, EVENT_ACK) && d->message)
-        events_ack(session->shard->hooks, c->who, d->message, d->packet_id);
-    if (d->pos)
-        delete_row(session, d->pos);
+    if (d->message && events_wants(session->shard->hooks, EVENT_ACK))
+        events_ack(session->shard->hooks, session->client->who, d->message, d->packet_id);
+}
+
+static void on_completed(struct session *session, uint16_t packet_id, int status)
+{
+    struct delivery *d = outgoing_find(&session->out, packet_id);
+    if (!d || d->state != DELIVERY_DONE || status)
+        return;
     release(session, d);
     deliver_pump(session);
+}
+
+/* QoS 2: the identifier is free after the row's deletion is committed, not before [P2.4d]. */
+static void complete(struct session *session, struct delivery *d)
+{
+    tell_acked(session, d);
+    leave_quota(session, d);
+    d->state = DELIVERY_DONE;
+    if (d->pos) {
+        store_unit_begin(session->shard->hooks, PIGEON_DURABILITY_OS, STORE_AGAIN | STORE_TRIM);
+        store_queue_del(session->shard->hooks, session->number, d->pos);
+        if (!session_unit_end(session, on_completed, d->packet_id))
+            return;
+    }
+    on_completed(session, d->packet_id, 0);
 }
 
 int client_puback(struct client *c, uint16_t packet_id, uint8_t reason)
@@ -459,7 +499,11 @@ int client_puback(struct client *c, uint16_t packet_id, uint8_t reason)
         return -REASON_PROTOCOL_ERROR;
     if (reason_is_error(reason)) /* [MQTT-4.4.0-2] [MQTT-4.8.2-6] */
         deliver_dropped(session, d->message, 0, PIGEON_DROP_REFUSED);
-    acked(session, d);
+    tell_acked(session, d);
+    if (d->pos)
+        delete_row(session, d->pos);
+    release(session, d);
+    deliver_pump(session);
     return 0;
 }
 
@@ -498,25 +542,18 @@ int client_pubrec(struct client *c, uint16_t packet_id, uint8_t reason)
     }
     if (d->qos != 2 || d->state < DELIVERY_SENT)
         return -REASON_PROTOCOL_ERROR;
+    if (d->state == DELIVERY_DONE)
+        return 0;
     if (reason_is_error(reason)) {
         if (d->message)
             deliver_dropped(session, d->message, 0, PIGEON_DROP_REFUSED);
-        acked(session, d);
+        complete(session, d);
     } else if (d->state == DELIVERY_SENT) {
         received(session, d);
     } else if (d->state == DELIVERY_RELEASED) {
         c->ops->ack(c, PACKET_PUBREL, packet_id, 0, NULL);
     }
     return 0;
-}
-
-static void on_completed(struct session *session, uint16_t packet_id, int status)
-{
-    struct delivery *d = outgoing_find(&session->out, packet_id);
-    if (!d || d->state != DELIVERY_DONE || status)
-        return;
-    release(session, d);
-    deliver_pump(session);
 }
 
 int client_pubcomp(struct client *c, uint16_t packet_id, uint8_t reason)
@@ -528,16 +565,7 @@ int client_pubcomp(struct client *c, uint16_t packet_id, uint8_t reason)
         return 0;
     if (d->qos != 2 || d->state != DELIVERY_RELEASED)
         return -REASON_PROTOCOL_ERROR;
-    if (events_wants(session->shard->hooks, EVENT_ACK) && d->message)
-        events_ack(session->shard->hooks, c->who, d->message, packet_id);
-    d->state = DELIVERY_DONE;
-    if (d->pos) { /* the identifier is free after the commit, not before [P2.4d] */
-        store_unit_begin(session->shard->hooks, PIGEON_DURABILITY_OS, STORE_AGAIN | STORE_TRIM);
-        store_queue_del(session->shard->hooks, session->number, d->pos);
-        if (!session_unit_end(session, on_completed, packet_id))
-            return 0;
-    }
-    on_completed(session, packet_id, 0);
+    complete(session, d);
     return 0;
 }
 

@@ -36,6 +36,8 @@ void deliver_resume(struct session *session);
 void deliver_park(struct session *session);
 /* The retained reads are through: live messages that waited follow. */
 void deliver_unbehind(struct session *session);
+/* The session ends with messages that its client has not acknowledged: counts and tells. */
+void deliver_count_lost(struct session *session);
 /* Throws them away. */
 void deliver_forget_behind(struct session *session);
 /* Counts, tells plugins, deletes the row if there is one. */

@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#define LOCAL_NUMBER \
+    (UINT64_C(1) << 63)    /* never a session's, not even one that is restored later */
 #define WAITING_MAX 10000u /* messages that wait for a plugin which said PENDING */
 
 /* A plugin's subscription: a receiver with a slot and a number, but without a session. */
@@ -102,7 +104,7 @@ static int32_t op_subscribe(void *broker, uint32_t loop, struct str filter, uint
     sub->shard = s;
     sub->deliver = deliver;
     sub->arg = arg;
-    sub->number = atomic_fetch_add(&b->next_session, 1);
+    sub->number = LOCAL_NUMBER | atomic_fetch_add(&b->next_session, 1);
     if (str_dup_r(filter, &sub->filter) || shard_take_slot(s, &sub->slot)) {
         local_free(sub);
         return PIGEON_E_NOMEM;
@@ -141,8 +143,7 @@ static void op_publish(void *broker, uint32_t loop, struct message *m_message,
                        void (*done)(void *arg, int32_t status), void *arg)
 {
     struct broker *b = broker;
-    publish_start(&b->shards[loop], m_message, NULL, PIGEON_ORIGIN_PLUGIN, 0, (publish_done_fn)done,
-                  arg);
+    publish_start(&b->shards[loop], m_message, PIGEON_ORIGIN_PLUGIN, done, arg);
 }
 
 static void op_kick(void *broker, uint32_t loop, struct str client_id, uint8_t reason,
@@ -182,6 +183,7 @@ struct recheck {
     struct shard *shard;
     uint32_t slot;
     uint32_t n, next;
+    struct identity *who; /* reference */
     struct ask ask;
     struct str keys[];
 };
@@ -192,6 +194,7 @@ static void recheck_free(struct recheck *r)
 {
     for (uint32_t i = 0; i < r->n; i++)
         str_free(&r->keys[i]);
+    identity_unref(&r->who);
     free(r);
 }
 
@@ -234,10 +237,13 @@ static void recheck_next(struct recheck *r)
         pigeon_sub view;
         sub_view(sub, &view);
         struct sub_info *info = sub_info_new(&view);
-        if (!info)
-            break;
+        if (!info) { /* what nobody can be asked about is not allowed */
+            r->ask = (struct ask){ .verdict = PIGEON_DENY };
+            recheck_settle(r, session);
+            continue;
+        }
         r->ask = (struct ask){ .hook = PIGEON_HOOK_AUTHORIZE_SUBSCRIBE,
-                               .who = session->client->who,
+                               .who = r->who,
                                .subject = &info->base,
                                .listener = session->client->listener + 1,
                                .done = on_recheck };
@@ -258,6 +264,7 @@ static void recheck(struct session *session)
     r->shard = session->shard;
     r->number = session->number;
     r->slot = session->slot;
+    r->who = identity_ref(session->client->who);
     for (struct sub *sub; (sub = map_next(&session->subs, &it));)
         if (!str_dup_r(sub->key, &r->keys[r->n]))
             r->n++;

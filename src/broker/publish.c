@@ -1,6 +1,7 @@
 #include "broker/publish.h"
 #include "broker/broker.h"
 #include "broker/session.h"
+#include "broker/submit.h"
 #include "mqtt/topic.h"
 #include "wire/reason.h"
 #include <assert.h>
@@ -10,8 +11,6 @@
 /* The way of a PUBLISH. CONTINUE: the next step; WAIT: somebody calls publish_run again, at the
  * next step. */
 enum step_result { STEP_CONTINUE, STEP_WAIT };
-
-static void publish_run(struct publish *p);
 
 /* ---- waiting ------------------------------------------------------------------------------------
  */
@@ -50,12 +49,27 @@ static enum step_result ask_about(struct publish *p, uint32_t hook)
     return STEP_WAIT;
 }
 
-static void refuse(struct publish *p, uint8_t reason, uint32_t why)
+/* Only a mark: publish_tell_refused follows where plugins may be called. */
+void publish_mark_refused(struct publish *p, uint8_t reason, uint32_t why)
 {
     p->refused = true;
     p->reason = reason ? reason : REASON_NOT_AUTHORIZED;
-    shard_count(p->shard, N_DROPPED + why, 1);
-    events_dropped(p->shard->hooks, NULL, p->message, why);
+    p->why = (uint8_t)why;
+}
+
+void publish_tell_refused(struct publish *p)
+{
+    if (!p->why)
+        return;
+    shard_count(p->shard, N_DROPPED + p->why, 1);
+    events_dropped(p->shard->hooks, NULL, p->message, p->why);
+    p->why = 0;
+}
+
+static void refuse(struct publish *p, uint8_t reason, uint32_t why)
+{
+    publish_mark_refused(p, reason, why);
+    publish_tell_refused(p);
 }
 
 static void take_message(struct publish *p)
@@ -100,7 +114,8 @@ static enum step_result step_topic(struct publish *p)
     struct str topic = message_topic(p->message);
     if (p->refused || !is_asked(p))
         return STEP_CONTINUE;
-    if (atomic_load_explicit(&p->shard->broker->short_of_memory, memory_order_relaxed)) {
+    if (p->origin == PIGEON_ORIGIN_CLIENT &&
+        atomic_load_explicit(&p->shard->broker->short_of_memory, memory_order_relaxed)) {
         p->withheld = p->client && p->client->version < 5;
         refuse(p, REASON_QUOTA_EXCEEDED, PIGEON_DROP_NO_MEMORY);
         return STEP_CONTINUE;
@@ -130,17 +145,6 @@ static enum step_result step_ask_authorize(struct publish *p)
     return STEP_CONTINUE;
 }
 
-static void forget_will(struct publish *p)
-{
-    struct hook_loop *hl = p->shard->hooks;
-    events_will_dropped(hl, p->who ? identity_id(p->who) : STR_NULL, p->message, p->reason);
-    if (!p->will_of)
-        return;
-    store_unit_begin(hl, PIGEON_DURABILITY_OS, STORE_AGAIN | STORE_TRIM);
-    store_will_del(hl, p->will_of);
-    store_unit_end(hl, NULL);
-}
-
 static enum step_result step_authorize(struct publish *p)
 {
     if (p->ask.hook != authorize_hook(p))
@@ -153,8 +157,6 @@ static enum step_result step_authorize(struct publish *p)
                  LS("topic", message_topic(p->message)),
                  LZ("plugin", p->ask.plugin ? p->ask.plugin : "-"), LU("reason", p->ask.reason));
         refuse(p, p->ask.reason, PIGEON_DROP_DENIED);
-        if (p->origin == PIGEON_ORIGIN_WILL)
-            forget_will(p);
     }
     ask_fini(&p->ask);
     return STEP_CONTINUE;
@@ -172,66 +174,46 @@ static enum step_result step_retained_limits(struct publish *p)
     return STEP_CONTINUE;
 }
 
-static struct session *publisher(const struct publish *p)
-{
-    return p->session ? session_at(p->shard, p->slot, p->session) : NULL;
-}
-
-static bool stores_incoming_id(const struct publish *p)
-{
-    const struct session *session = p->qos == 2 ? publisher(p) : NULL;
-    return session && session->stored;
-}
-
-/* Is there anything about this message that the store has to know? */
-static bool needs_store(const struct publish *p, const struct match *m)
-{
-    return p->retained || p->will_of || (p->message->view.qos > 0 && m->any_durable) ||
-           stores_incoming_id(p);
-}
-
 static void route_match(struct publish *p, const struct match *m)
 {
     struct routed r = { .message = p->message, .ids = m->ids };
     route_all(p->shard, &r, m->rcpts, m->first);
 }
 
-/* Nothing to store and nothing of this turn to wait for: match and route at once. Everything else
- * gets its place at the end of the turn, in order (publish_turn). */
+/* Nothing to store and nothing earlier to wait for: match and route at once. Everything else gets
+ * its place at the end of the turn, in order (submit.c). */
 static enum step_result step_match(struct publish *p)
 {
     struct shard *s = p->shard;
+    bool first =
+        list_empty(&s->submitting) && (p->message->view.qos < 2 || list_empty(&s->qos2_line));
     if (p->refused)
         return STEP_CONTINUE;
-    if (!p->retained && list_empty(&s->submitting)) {
+    if (!p->retained && first) {
         struct match *m = &s->match;
         if (index_match(s->broker->index, s->index, message_topic(p->message),
                         p->message->from_session, 0, m)) {
             refuse(p, REASON_SERVER_BUSY, PIGEON_DROP_NO_MEMORY);
             return STEP_CONTINUE;
         }
-        if (!needs_store(p, m)) {
+        if (!submit_is_needed(p, m)) {
             p->no_receiver = m->n == 0;
             route_match(p, m);
             return STEP_CONTINUE;
         }
     }
-    p->submitted = true;
-    list_append(&s->submitting, &p->turn);
-    s->n_submitting++;
-    if (s->n_submitting >= (uint64_t)s->broker->config->batch_max_ops)
-        loop_again(s->loop);
+    submit_append(p);
     return STEP_WAIT;
 }
 
 static enum step_result step_committed(struct publish *p)
 {
+    publish_tell_refused(p);
     if (!p->status || p->refused)
         return STEP_CONTINUE;
     /* Nothing that could not be stored is acknowledged: 0x97, or silence in 3.x. */
     p->withheld = p->status == -EIO || (p->client && p->client->version < 5);
-    if (p->origin == PIGEON_ORIGIN_CLIENT && p->message->view.qos == 0)
-        p->withheld = true;
+    submit_take_back(p);
     refuse(p, p->status == -ENOSPC ? REASON_QUOTA_EXCEEDED : REASON_UNSPECIFIED_ERROR,
            PIGEON_DROP_STORE);
     return STEP_CONTINUE;
@@ -240,9 +222,7 @@ static enum step_result step_committed(struct publish *p)
 /* QoS 2 only leaves once it is committed [P2.3]. */
 static enum step_result step_route_committed(struct publish *p)
 {
-    if (!p->rcpts)
-        return STEP_CONTINUE;
-    if (!p->refused) {
+    if (!p->refused && !p->routed && p->rcpts) {
         struct routed r = { .message = p->message, .ids = p->ids, .pos = p->wait.pos };
         route_all(p->shard, &r, p->rcpts, p->first);
     }
@@ -289,7 +269,7 @@ static void acknowledge_qos1(struct publish *p)
 /* The answer belongs to the session: whoever is connected as it now gets it [P2.3b, c]. */
 static void acknowledge_qos2(struct publish *p)
 {
-    struct session *session = publisher(p);
+    struct session *session = publish_session(p);
     if (!session)
         return;
     struct incoming_id *in = incoming_find(&session->in, p->packet_id);
@@ -311,14 +291,31 @@ static void acknowledge_qos2(struct publish *p)
     c->ops->ack(c, PACKET_PUBREC, p->packet_id, c->version == 5 ? reason : 0, p->text);
 }
 
+/* It will not be sent: its row must not send it after a restart. */
+static void forget_will(struct publish *p)
+{
+    struct hook_loop *hl = p->shard->hooks;
+    events_will_dropped(hl, p->who ? identity_id(p->who) : STR_NULL, p->message, p->reason);
+    if (!p->will_of)
+        return;
+    store_unit_begin(hl, PIGEON_DURABILITY_OS, STORE_AGAIN | STORE_TRIM);
+    submit_will_row(p);
+    store_unit_end(hl, NULL);
+}
+
 static enum step_result step_acknowledge(struct publish *p)
 {
+    if (p->origin == PIGEON_ORIGIN_WILL && p->refused)
+        forget_will(p);
     if (p->origin != PIGEON_ORIGIN_CLIENT)
         return STEP_CONTINUE;
     const struct config *config = p->shard->broker->config;
     bool by_close = p->refused && p->client && p->client->version < 5 &&
                     config->on_denied_publish == CONFIG_DISCONNECT && !p->status;
     if (by_close) {
+        struct session *session = publish_session(p);
+        if (p->qos == 2 && session)
+            incoming_remove(&session->in, p->packet_id);
         disconnect(p);
         return STEP_CONTINUE;
     }
@@ -350,30 +347,19 @@ static const struct {
 };
 #define N_STEPS (sizeof(publish_steps) / sizeof(publish_steps[0]))
 
-static void drop_receivers(struct publish *p)
-{
-    for (uint32_t i = 0; i < p->n_rcpts; i++)
-        if (p->rcpts[i].share)
-            share_unref(&p->rcpts[i].share);
-    free(p->rcpts);
-    p->rcpts = NULL;
-    p->n_rcpts = 0;
-}
-
 static void publish_free(struct publish *p)
 {
     struct shard *s = p->shard;
     list_remove(&p->link);
     list_remove(&p->turn);
-    store_wait_cancel(&p->wait);
-    drop_receivers(p);
+    submit_forget(p);
     message_unref(&p->message);
     identity_unref(&p->who);
     pool_put(&s->publish_pool, p);
     shard_publish_done(s);
 }
 
-static void publish_run(struct publish *p)
+void publish_run(struct publish *p)
 {
     while (p->step < N_STEPS)
         if (publish_steps[p->step++].run(p) == STEP_WAIT)
@@ -381,200 +367,6 @@ static void publish_run(struct publish *p)
     if (p->done)
         p->done(p->arg, p->refused ? -EPERM : 0);
     publish_free(p);
-}
-
-/* ---- the submit of a turn
- * ------------------------------------------------------------------------ */
-
-/* Keeps the receivers beyond this match: QoS 2 is routed after its commit. */
-static int keep_receivers(struct publish *p, const struct match *m)
-{
-    uint32_t n_loops = p->shard->broker->n_loops;
-    size_t size = m->n * sizeof(*m->rcpts) + (n_loops + 1 + m->n_ids) * sizeof(uint32_t);
-    p->rcpts = malloc(size);
-    if (!p->rcpts)
-        return -ENOMEM;
-    p->first = (uint32_t *)(p->rcpts + m->n);
-    p->ids = p->first + n_loops + 1;
-    memcpy(p->rcpts, m->rcpts, m->n * sizeof(*m->rcpts));
-    memcpy(p->first, m->first, (n_loops + 1) * sizeof(uint32_t));
-    if (m->n_ids)
-        memcpy(p->ids, m->ids, m->n_ids * sizeof(uint32_t));
-    p->n_rcpts = m->n;
-    for (uint32_t i = 0; i < m->n; i++)
-        if (p->rcpts[i].share)
-            share_ref(p->rcpts[i].share);
-    return 0;
-}
-
-static bool match_topic(struct str filter, struct str topic)
-{
-    return topic_matches(filter, topic);
-}
-
-static uint32_t durability_of(const struct publish *p)
-{
-    return (uint32_t)config_durability_of(p->shard->broker->config, message_topic(p->message),
-                                          match_topic);
-}
-
-/* QUEUE_ADD for the receivers that outlive their connection. */
-static int add_to_queues(struct publish *p)
-{
-    struct hook_loop *hl = p->shard->hooks;
-    struct store_rcpt *rcpts = malloc(p->n_rcpts * sizeof(*rcpts));
-    uint32_t n = 0;
-    if (!rcpts)
-        return -ENOMEM;
-    for (uint32_t i = 0; i < p->n_rcpts; i++) {
-        const struct receiver *r = &p->rcpts[i];
-        uint8_t qos = r->qos < p->message->view.qos ? r->qos : p->message->view.qos;
-        if (!qos || !(r->flags & SUB_DURABLE))
-            continue;
-        rcpts[n++] = (struct store_rcpt){
-            .session = r->who.session,
-            .qos = qos,
-            .retain = p->message->view.retain && (r->flags & SUB_RETAIN_AS_PUBLISHED),
-            .n_ids = r->n_ids,
-            .ids = p->ids + r->first_id,
-            .share = r->share ? share_name(r->share) : STR_NULL,
-        };
-    }
-    if (n)
-        store_queue_add(hl, p->message, rcpts, n);
-    free(rcpts);
-    return 0;
-}
-
-static void on_commit(struct store_wait *w, int status)
-{
-    struct publish *p = container_of(w, struct publish, wait);
-    p->status = status;
-    if (p->session && p->counted) {
-        p->counted = false;
-        session_store_done(p->shard, p->slot, p->session);
-    }
-    publish_run(p);
-}
-
-/* limits.retained_ttl: the copy in the tree expires, the one on its way does not. */
-static struct message *with_ttl(struct publish *p)
-{
-    int64_t ttl_ms = p->shard->broker->config->limits.retained_ttl_ms;
-    struct message_parts parts;
-    message_parts(p->message, &parts);
-    int64_t expires_ms = parts.received_ms + ttl_ms;
-    if (!ttl_ms || (parts.expires_ms && parts.expires_ms <= expires_ms))
-        return message_ref(p->message);
-    parts.hide_expiry = !parts.expires_ms;
-    parts.expires_ms = expires_ms;
-    return message_new(&parts);
-}
-
-/* [tree lock] */
-static int write_retained(struct publish *p)
-{
-    struct broker *b = p->shard->broker;
-    struct retained_limits limits = { (uint64_t)b->config->limits.retained_messages,
-                                      (uint64_t)b->config->limits.retained_bytes };
-    struct message *m = with_ttl(p);
-    if (!m)
-        return -ENOMEM;
-    if (b->n_loops > 1)
-        message_share(m);
-    int r = retained_put(b->retained, p->shard->index, m, &limits, &p->version);
-    message_unref(&m);
-    return r;
-}
-
-/* One unit: retained message, queue rows, incoming QoS 2 identifier, the will that this is. */
-static int make_unit(struct publish *p, bool any_durable)
-{
-    struct hook_loop *hl = p->shard->hooks;
-    struct session *session = publisher(p);
-    bool with_id = stores_incoming_id(p);
-    if (!p->retained && !any_durable && !with_id && !p->will_of)
-        return 0;
-    store_unit_begin(hl, durability_of(p), 0);
-    if (p->retained && p->message->view.payload.len)
-        store_retain_put(hl, p->message);
-    else if (p->retained)
-        store_retain_del(hl, message_topic(p->message));
-    int r = any_durable ? add_to_queues(p) : 0;
-    if (with_id) {
-        store_in_add(hl, p->session, p->packet_id);
-        struct incoming_id *in = incoming_find(&session->in, p->packet_id);
-        if (in)
-            in->stored = true;
-    }
-    if (p->will_of)
-        store_will_del(hl, p->will_of);
-    int ended = store_unit_end(hl, &p->wait);
-    if (r || ended)
-        return -ENOMEM;
-    if (session) {
-        p->counted = true;
-        session_store_begin(session);
-    }
-    return 0;
-}
-
-/* Tree, match, unit. Under the tree lock when the message is retained: see docs/architecture.md. */
-static void submit_one(struct publish *p)
-{
-    struct shard *s = p->shard;
-    struct match *m = &s->match;
-    int r = p->retained ? write_retained(p) : 0;
-    if (r == -ENOSPC) {
-        refuse(p, REASON_QUOTA_EXCEEDED, PIGEON_DROP_LIMIT);
-        return;
-    }
-    if (!r)
-        r = index_match(s->broker->index, s->index, message_topic(p->message),
-                        p->message->from_session, p->version, m);
-    if (!r) {
-        p->no_receiver = m->n == 0;
-        r = keep_receivers(p, m);
-    }
-    if (!r)
-        r = make_unit(p, p->message->view.qos > 0 && m->any_durable);
-    if (r)
-        refuse(p, REASON_SERVER_BUSY, PIGEON_DROP_NO_MEMORY);
-}
-
-bool publish_turn(struct shard *s)
-{
-    if (list_empty(&s->submitting))
-        return false;
-    struct list now = LIST_INIT(now);
-    list_splice(&now, &s->submitting);
-    s->n_submitting = 0;
-    bool locked = false;
-    LIST_FOREACH (l, &now) {
-        struct publish *p = container_of(l, struct publish, turn);
-        if (p->retained && !locked) {
-            pthread_mutex_lock(&s->broker->tree_lock);
-            locked = true;
-        }
-        submit_one(p);
-        if (store_unit_is_full(s->hooks))
-            store_submit(s->hooks);
-    }
-    store_submit(s->hooks);
-    if (locked)
-        pthread_mutex_unlock(&s->broker->tree_lock);
-    /* QoS 0 and 1 leave now, their arrival numbers are known; QoS 2 after the commit. */
-    for (struct list *l; (l = list_pop(&now));) {
-        struct publish *p = container_of(l, struct publish, turn);
-        if (!p->refused && p->message->view.qos < 2) {
-            struct routed r = { .message = p->message, .ids = p->ids, .pos = p->wait.pos };
-            route_all(s, &r, p->rcpts, p->first);
-            drop_receivers(p);
-        }
-        if (!store_waiting(&p->wait))
-            publish_run(p);
-    }
-    return true;
 }
 
 /* ---- doors --------------------------------------------------------------------------------------
@@ -595,21 +387,36 @@ static struct publish *publish_new(struct shard *s, struct message *m_message, s
     p->qos = m_message->view.qos;
     list_init(&p->link);
     list_init(&p->turn);
-    store_wait_init(&p->wait, on_commit);
+    submit_init(p);
     shard_count(s, N_PUBLISHES, 1);
     return p;
 }
 
-void publish_start(struct shard *s, struct message *m_message, struct identity *who, uint8_t origin,
-                   uint64_t will_of, publish_done_fn done, void *arg)
+struct session *publish_session(const struct publish *p)
 {
-    struct publish *p = publish_new(s, m_message, who, origin);
+    return p->session ? session_at(p->shard, p->slot, p->session) : NULL;
+}
+
+void publish_start_will(struct shard *s, struct message *m_message, struct identity *who,
+                        uint64_t will_of, bool ends_session)
+{
+    struct publish *p = publish_new(s, m_message, who, PIGEON_ORIGIN_WILL);
+    if (!p)
+        return;
+    p->will_of = will_of;
+    p->ends_session = ends_session;
+    publish_run(p);
+}
+
+void publish_start(struct shard *s, struct message *m_message, uint8_t origin, publish_done_fn done,
+                   void *arg)
+{
+    struct publish *p = publish_new(s, m_message, NULL, origin);
     if (!p) {
         if (done)
             done(arg, -ENOMEM);
         return;
     }
-    p->will_of = will_of;
     p->done = done;
     p->arg = arg;
     publish_run(p);
@@ -642,9 +449,13 @@ int client_publish(struct client *c, struct message *m_message, uint16_t packet_
             return -REASON_SERVER_BUSY;
         }
     }
+    uint8_t qos = m_message->view.qos;
     struct publish *p = publish_new(s, m_message, c->who, PIGEON_ORIGIN_CLIENT);
-    if (!p)
+    if (!p) {
+        if (qos == 2)
+            incoming_remove(&c->session->in, packet_id);
         return -REASON_SERVER_BUSY;
+    }
     p->client = c;
     p->packet_id = packet_id;
     p->session = c->session->number;
@@ -659,24 +470,19 @@ void publish_client_gone(struct client *c)
 {
     for (struct list *l; (l = list_pop(&c->publishes));) {
         struct publish *p = container_of(l, struct publish, link);
-        bool submitted = p->submitted;
+        p->client = NULL;
         p->blocking = false;
-        if (!submitted && p->asking) { /* not taken over: it never happened */
-            ask_abandon(p->shard->hooks, &p->ask);
-            p->asking = false;
-            if (p->qos == 2 && c->session)
-                incoming_remove(&c->session->in, p->packet_id);
-            p->client = NULL;
-            publish_free(p);
-            continue;
-        }
-        if (p->asking) { /* `published`: only its acknowledgement was held back */
-            ask_abandon(p->shard->hooks, &p->ask);
-            p->asking = false;
-            p->client = NULL;
+        if (!p->asking)
+            continue; /* submitted: it runs to its end */
+        bool routed = p->ask.hook == PIGEON_HOOK_PUBLISHED;
+        ask_abandon(p->shard->hooks, &p->ask);
+        p->asking = false;
+        if (routed) { /* only its acknowledgement was held back */
             publish_run(p);
             continue;
         }
-        p->client = NULL;
+        if (p->qos == 2) /* it never happened */
+            incoming_remove(&c->session->in, p->packet_id);
+        publish_free(p);
     }
 }

@@ -6,11 +6,13 @@
 #include "hooks/ask.h"
 #include "hooks/store.h"
 
-typedef void (*publish_done_fn)(void *arg, int status);
+typedef void (*publish_done_fn)(void *arg, int32_t status);
 
 struct publish {
-    struct list link; /* client.publishes */
-    struct list turn; /* shard.submitting */
+    struct list link;       /* client.publishes */
+    struct list line;       /* shard.qos2_line */
+    struct message *before; /* reference: the retained message that this one replaced */
+    struct list turn;       /* shard.submitting */
     struct shard *shard;
     struct client *client;   /* NULL: none, or gone */
     struct identity *who;    /* reference, or NULL */
@@ -29,18 +31,33 @@ struct publish {
     uint8_t qos;    /* as the client sent it: which acknowledgement it gets */
     uint8_t origin; /* PIGEON_ORIGIN_* */
     uint8_t reason; /* 0, or why it was refused */
-    bool asking, blocking, retained, refused, withheld, no_receiver, submitted, counted;
-    int status; /* of the commit */
+    uint8_t why;    /* PIGEON_DROP_* that has not been told yet */
+    bool asking, blocking, retained, refused, withheld, no_receiver;
+    bool counted;      /* in session.n_store */
+    bool routed;       /* QoS 0 and 1: before the commit */
+    bool answered;     /* has its commit, or needs none: may be routed when its turn comes */
+    bool ends_session; /* a will with which its session ends */
+    int status;        /* of the commit */
     const char *text;
     publish_done_fn done; /* for who is not a client */
     void *arg;
 };
 
-/* A will, the broker's own, a plugin's: takes the message. `who` may be NULL. done may be NULL. */
-void publish_start(struct shard *s, struct message *m_message, struct identity *who, uint8_t origin,
-                   uint64_t will_of, publish_done_fn done, void *arg);
-/* The submit of the turn: everything in shard.submitting gets its place in the order and is routed.
- * true: there was something. */
-bool publish_turn(struct shard *s);
+/* The broker's own, a plugin's: takes the message. done may be NULL. */
+void publish_start(struct shard *s, struct message *m_message, uint8_t origin, publish_done_fn done,
+                   void *arg);
+/* A will. will_of: number of the session whose stored will it is, 0: none; ends_session: that
+ * session ends with it, its row goes in the same unit. `who` may be NULL. */
+void publish_start_will(struct shard *s, struct message *m_message, struct identity *who,
+                        uint64_t will_of, bool ends_session);
 /* The client is gone: what was not submitted is cancelled, the rest goes on without it. */
 void publish_client_gone(struct client *c);
+
+/* ---- for submit.c ---- */
+/* Goes on with the next step; the object may be gone afterwards. */
+void publish_run(struct publish *p);
+/* The publisher's session, if it is still the same; NULL otherwise. */
+struct session *publish_session(const struct publish *p);
+/* why: PIGEON_DROP_*. Only a mark; publish_tell_refused follows where plugins may be called. */
+void publish_mark_refused(struct publish *p, uint8_t reason, uint32_t why);
+void publish_tell_refused(struct publish *p);

@@ -25,6 +25,26 @@ static struct known *known(struct restore *r, uint64_t number)
     return map_get(&r->by_number, str_make(&number, sizeof(number)));
 }
 
+/* NULL: unknown, or replaced by a later life. */
+static struct known *known_live(struct restore *r, uint64_t number)
+{
+    struct known *k = known(r, number);
+    return k && k->session ? k : NULL;
+}
+
+/* The loops do not run yet: the deletion leaves with the first turn of loop 0. */
+static void forget_row(struct restore *r, uint64_t number)
+{
+    struct hook_loop *hl = r->broker->shards[0].hooks;
+    struct known *old = known(r, number);
+    log_warn(r->broker->log, "stale_session_dropped", LU("number", number));
+    if (old)
+        old->session = NULL;
+    store_unit_begin(hl, PIGEON_DURABILITY_OS, STORE_AGAIN | STORE_TRIM);
+    store_session_del(hl, number);
+    store_unit_end(hl, NULL);
+}
+
 static void on_session(void *ctx, const pigeon_op *op)
 {
     struct restore *r = ctx;
@@ -32,8 +52,17 @@ static void on_session(void *ctx, const pigeon_op *op)
     struct str id = str_make(op->client.ptr, op->client.len);
     struct shard *s = &b->shards[broker_home(b, id)];
     struct known *k = calloc(1, sizeof(*k));
-    struct session *session = k && !session_find(s, id) ? session_new(s, id) : NULL;
-    if (!session) {
+    struct session *session = session_find(s, id);
+    if (session && session->number > op->session) { /* an earlier life that was not deleted */
+        forget_row(r, op->session);
+        free(k);
+        return;
+    }
+    if (session)
+        forget_row(r, session->number);
+    else if (k)
+        session = session_new(s, id);
+    if (!k || !session) {
         free(k);
         r->error = -ENOMEM;
         return;
@@ -56,7 +85,7 @@ static void on_session(void *ctx, const pigeon_op *op)
 static void on_sub(void *ctx, const pigeon_op *op)
 {
     struct restore *r = ctx;
-    struct known *k = known(r, op->session);
+    struct known *k = known_live(r, op->session);
     const pigeon_sub *v = op->sub;
     if (!k || !v)
         return;
@@ -88,7 +117,7 @@ static void on_retained(void *ctx, const pigeon_op *op)
 static void on_queue(void *ctx, const pigeon_op *op)
 {
     struct restore *r = ctx;
-    struct known *k = known(r, op->session);
+    struct known *k = known_live(r, op->session);
     if (op->pos > r->last_pos)
         r->last_pos = op->pos;
     if (!k)
@@ -102,7 +131,7 @@ static void on_queue(void *ctx, const pigeon_op *op)
 static void on_in(void *ctx, const pigeon_op *op)
 {
     struct restore *r = ctx;
-    struct known *k = known(r, op->session);
+    struct known *k = known_live(r, op->session);
     if (k && incoming_put(&k->session->in, op->packet_id, INCOMING_RECEIVED, true))
         r->error = -ENOMEM;
 }
@@ -110,12 +139,16 @@ static void on_in(void *ctx, const pigeon_op *op)
 static void on_will(void *ctx, const pigeon_op *op)
 {
     struct restore *r = ctx;
-    struct known *k = known(r, op->session);
+    struct known *k = known_live(r, op->session);
     if (!k || !op->msg)
         return;
-    if (will_set(k->session, message_ref(message_of(op->msg)), 0, NULL))
+    int64_t delay_ms = 0;
+    if (op->extra.len == sizeof(delay_ms))
+        memcpy(&delay_ms, op->extra.ptr, sizeof(delay_ms));
+    if (will_set(k->session, message_ref(message_of(op->msg)), (uint32_t)(delay_ms / 1000), NULL))
         r->error = -ENOMEM;
-    k->will_due_in_ms = op->due_in_ms;
+    /* Online at the end: the delay begins now. */
+    k->will_due_in_ms = op->due_in_ms >= 0 ? op->due_in_ms : delay_ms;
 }
 
 /* After a crash nobody is online: delays and expiries that had not begun begin now; clients get
@@ -126,6 +159,8 @@ static void settle(struct restore *r)
     uint32_t it = 0;
     for (struct known *k; (k = map_next(&r->by_number, &it));) {
         struct session *session = k->session;
+        if (!session)
+            continue;
         if (session->will) {
             uint64_t due = k->will_due_in_ms > 0 ? (uint64_t)k->will_due_in_ms : 0;
             will_restored(session, due > grace ? due : grace);

@@ -116,7 +116,7 @@ static void store_portion(struct retained_read *r)
     uint64_t pos = r->wait.pos;
     for (uint32_t i = 0; i < r->n; i++)
         if (r->portion[i]->qos)
-            r->portion[i]->pos = pos++;
+            session->backlog.max_in_memory = r->portion[i]->pos = pos++;
     store_wait_cancel(&r->wait);
 }
 

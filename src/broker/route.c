@@ -1,4 +1,5 @@
 #include "broker/route.h"
+#include "broker/backlog.h"
 #include "broker/broker.h"
 #include "broker/deliver.h"
 #include "broker/local.h"
@@ -24,6 +25,11 @@ static void deliver_to(struct shard *s, const struct routed *r, const struct rec
         return;
     }
     struct session *session = session_at(s, rcpt->who.slot, rcpt->who.session);
+    if (r->retract) {
+        if (session && (rcpt->flags & SUB_DURABLE) && rcpt->qos)
+            backlog_retract(session, r->message, r->pos);
+        return;
+    }
     enum offer_result result = OFFER_REFUSED;
     if (session) {
         const struct message *m = r->message;
@@ -89,7 +95,8 @@ static void post(struct shard *s, uint32_t loop, const struct routed *r,
     rm->n_ids = n_ids;
     memcpy(rm->rcpts, rcpts, n * sizeof(rcpts[0]));
     for (uint32_t i = 0; i < n; i++) {
-        memcpy(ids + at, r->ids + rcpts[i].first_id, rcpts[i].n_ids * sizeof(uint32_t));
+        if (rcpts[i].n_ids)
+            memcpy(ids + at, r->ids + rcpts[i].first_id, rcpts[i].n_ids * sizeof(uint32_t));
         rm->rcpts[i].first_id = at;
         at += rcpts[i].n_ids;
         if (rm->rcpts[i].share)

@@ -9,6 +9,7 @@ struct routed {
     uint64_t pos;            /* arrival number of its row; 0: it has none */
     uint64_t not_these[5];   /* members of a shared subscription that did not take it */
     uint8_t n_not_these;     /* hops so far */
+    bool retract;            /* it was routed, but its row could not be stored */
 };
 
 /* Hands the message to `n` receivers of one loop: at once if it is this one, else by mail. */

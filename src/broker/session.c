@@ -47,6 +47,7 @@ struct session *session_new(struct shard *s, struct str id)
     map_init(&session->subs, &s->broker->hash_key);
     outgoing_init(&session->out);
     backlog_init(session);
+    session_set_limits(session, NULL);
     if (str_dup_r(id, &session->id) || shard_take_slot(s, &session->slot))
         goto fail;
     s->slots[session->slot].session = session;
@@ -281,6 +282,7 @@ static void drop_contents(struct session *session)
     shard_count(s, N_INFLIGHT, -(int64_t)session->out.n_inflight);
     shard_count(s, N_QUEUED_BYTES, -(int64_t)session->out.queued_bytes);
     share_hand_over(session);
+    deliver_count_lost(session);
     deliver_forget_behind(session);
     session->n_queued_qos0 = session->n_in_quota = session->n_ready = 0;
     outgoing_fini(&session->out);
@@ -356,6 +358,7 @@ void session_end(struct session **p, uint32_t why)
         session->durable = session->exists = false;
         timer_stop(loop_timers(session->shard->loop), &session->expiry);
         backlog_init(session);
+        connect_serve(session);
         return;
     }
     session_free(&session);
@@ -385,6 +388,18 @@ void session_detached(struct session **p)
                       session->expiry_s == EXPIRY_NEVER ? -1 : (int64_t)session->expiry_s * 1000);
     store_unit_end(session->shard->hooks, NULL);
     session_start_expiry(session, (uint64_t)session->expiry_s * 1000);
+    connect_serve(session);
+}
+
+void session_set_limits(struct session *session, const struct client *c)
+{
+    const struct config_limits *l = &session->shard->broker->config->limits;
+    session->max_queued = (uint64_t)l->queue_messages;
+    session->max_queued_bytes = (uint64_t)l->queue_bytes;
+    if (c && c->limits.queue_messages)
+        session->max_queued = c->limits.queue_messages;
+    if (c && c->limits.queue_bytes)
+        session->max_queued_bytes = c->limits.queue_bytes;
 }
 
 /* The row keeps the expiry interval itself, too: what is left of it only counts while nobody is
@@ -430,7 +445,7 @@ void session_store_done(struct shard *s, uint32_t slot, uint64_t number)
     if (!session)
         return;
     assert(session->n_store > 0);
-    if (--session->n_store == 0 && !list_empty(&session->waiting))
+    if (--session->n_store == 0)
         connect_serve(session);
 }
 

@@ -77,7 +77,8 @@ struct session {
     uint32_t n_behind, n_queued_qos0;
     struct list behind; /* those live messages */
 
-    struct will *will; /* NULL: none */
+    uint64_t max_queued, max_queued_bytes; /* 0: no limit; also while it is offline */
+    struct will *will;                     /* NULL: none */
     uint64_t n_dropped;
 };
 
@@ -104,6 +105,8 @@ void session_start_expiry(struct session *session, uint64_t in_ms);
 /* Marks the shared subscriptions as having a reader or not. */
 void session_set_online(struct session *session, bool online);
 
+/* The limits of its queue, from the configuration and from what plugins set for the client. */
+void session_set_limits(struct session *session, const struct client *c);
 /* Adds SESSION_PUT to the open unit. */
 void session_store_put(struct session *session);
 /* The Session Expiry Interval that session_store_put wrote. */

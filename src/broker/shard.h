@@ -32,10 +32,11 @@ struct shard {
 
     struct match match;     /* scratch of the publish that is being matched */
     struct list submitting; /* struct publish: waiting for the end of the turn */
-    uint32_t n_submitting;
-    struct list held_back;    /* clients that wait for N_PUBLISHES to fall */
-    struct list reads;        /* struct retained_read with something to do */
-    struct list conns;        /* every connection of this loop; kept by conn/ */
+    struct list closing;    /* clients that end at the end of this round */
+    struct list qos2_line;  /* struct publish: QoS 2, in the order in which they are to be routed */
+    struct list held_back;  /* clients that wait for N_PUBLISHES to fall */
+    struct list reads;      /* struct retained_read with something to do */
+    struct list conns;      /* every connection of this loop; kept by conn/ */
     struct list rows_to_pump; /* sessions whose queue can go on */
     struct pool publish_pool;
     struct timer heartbeat;

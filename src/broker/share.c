@@ -3,7 +3,7 @@
 #include "broker/deliver.h"
 #include "hooks/store.h"
 
-/* The row of a stored message goes to the member that gets it now. */
+/* The row of a stored message goes to the member that gets it now, if that one has rows. */
 static void move_row(struct shard *s, uint64_t from, uint64_t pos, const struct receiver *to,
                      uint8_t qos)
 {
@@ -11,12 +11,37 @@ static void move_row(struct shard *s, uint64_t from, uint64_t pos, const struct 
                                .qos = qos,
                                .share = share_name(to->share) };
     store_unit_begin(s->hooks, PIGEON_DURABILITY_OS, STORE_AGAIN);
-    if (to->flags & SUB_DURABLE)
+    if (qos && (to->flags & SUB_DURABLE))
         store_queue_move(s->hooks, from, pos, &rcpt);
     else
         store_queue_del(s->hooks, from, pos);
     store_unit_end(s->hooks, NULL);
     store_submit(s->hooks);
+}
+
+static void on_row(struct store_wait *w, int status)
+{
+    (void)w;
+    (void)status; /* QoS 1 may be delivered before its row is committed, or without one */
+}
+
+/* A message without a row for a member that has rows. Its arrival number, or 0. */
+static uint64_t add_row(struct shard *s, struct message *message, const struct receiver *to,
+                        uint8_t qos)
+{
+    struct store_rcpt rcpt = { .session = to->who.session,
+                               .qos = qos,
+                               .share = share_name(to->share) };
+    struct store_wait wait;
+    store_wait_init(&wait, on_row);
+    store_unit_begin(s->hooks, PIGEON_DURABILITY_OS, 0);
+    store_queue_add(s->hooks, message, &rcpt, 1);
+    if (store_unit_end(s->hooks, &wait))
+        return 0;
+    store_submit(s->hooks);
+    uint64_t pos = wait.pos;
+    store_wait_cancel(&wait);
+    return pos;
 }
 
 static void give_up(struct shard *s, const struct routed *r, uint64_t session, bool stored)
@@ -44,16 +69,15 @@ void share_bounce(struct shard *s, const struct routed *r, const struct receiver
         return;
     }
     uint8_t qos = next.qos < r->message->view.qos ? next.qos : r->message->view.qos;
+    bool has_rows = qos && (next.flags & SUB_DURABLE);
     if (stored)
         move_row(s, refused->who.session, r->pos, &next, qos);
-    if (!stored || !(next.flags & SUB_DURABLE))
+    else if (has_rows)
+        again.pos = add_row(s, r->message, &next, qos);
+    if (!has_rows)
         again.pos = 0;
-    uint32_t no_ids = 0;
-    again.ids = &no_ids;
-    if (!next.n_ids)
-        next.first_id = 0;
-    else
-        next.n_ids = 0; /* the identifier of the new member's subscription is not at hand here */
+    again.ids = NULL; /* identifiers of the new member's subscription are not at hand here */
+    next.n_ids = 0;
     next.first_id = 0;
     route_to_loop(s, next.who.loop, &again, &next, 1);
 }

@@ -2,6 +2,7 @@
  * then all clients are sent away together, their wills and the last commits are awaited. Loop 0
  * drives it; every loop keeps turning until the server stops them all. */
 #include "broker/broker.h"
+#include "broker/connect.h"
 #include "hooks/store.h"
 #include "wire/reason.h"
 #include <errno.h>
@@ -19,7 +20,7 @@ struct stop_mail {
 struct stop {
     struct broker *broker;
     struct timer look;
-    uint64_t deadline_ms;
+    uint64_t drain_ms, deadline_ms;
     uint8_t phase;             /* enum stop_phase */
     _Atomic uint32_t n_begun;  /* loops that take no CONNECT any more */
     _Atomic uint32_t n_closed; /* loops that have sent their clients away */
@@ -36,7 +37,9 @@ static struct shard *shard_of(struct stop *st, struct loop *here)
 static void on_begin(struct loop *here, struct mail *m)
 {
     struct stop *st = container_of(m, struct stop_mail, mail)->stop;
-    shard_of(st, here)->stopping = true;
+    struct shard *s = shard_of(st, here);
+    s->stopping = true;
+    connect_refuse_waiting(s, REASON_SERVER_SHUTTING_DOWN);
     atomic_fetch_add(&st->n_begun, 1);
 }
 
@@ -67,7 +70,7 @@ static void on_look(struct timer *t, uint64_t now_ms)
 {
     struct stop *st = container_of(t, struct stop, look);
     struct broker *b = st->broker;
-    bool late = now_ms >= st->deadline_ms;
+    bool late = now_ms >= (st->phase == STOP_DRAIN ? st->drain_ms : st->deadline_ms);
     bool begun = atomic_load(&st->n_begun) == b->n_loops; /* the mails are free again */
     if (st->phase == STOP_DRAIN && begun && (is_quiet(st) || late)) {
         st->phase = STOP_CLOSE;
@@ -92,8 +95,11 @@ void broker_stop(struct broker *b, uint64_t deadline_ms, void (*done)(void *ctx)
         done(ctx);
         return;
     }
+    uint64_t now_ms = loop_now_ms(b->shards[0].loop);
     st->broker = b;
     st->deadline_ms = deadline_ms;
+    st->drain_ms =
+        deadline_ms - (deadline_ms - now_ms) / 3; /* the rest is for wills and last commits */
     st->done = done;
     st->ctx = ctx;
     timer_init(&st->look, on_look);

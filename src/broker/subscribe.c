@@ -35,7 +35,7 @@ struct subscribe {
     struct store_wait wait;
     char *filters; /* owned copy of the packet's filters */
     const char *text;
-    uint32_t n, next;
+    uint32_t n, next, n_new; /* n_new: filters granted that the session does not have yet */
     struct request requests[];
 };
 
@@ -272,8 +272,15 @@ static bool over_subscription_limit(const struct subscribe *p, const struct sess
     uint64_t max = (uint64_t)p->shard->broker->config->limits.subscriptions_per_client;
     if (p->client->limits.subscriptions)
         max = p->client->limits.subscriptions;
-    return max && map_count(&session->subs) + p->next >= max &&
+    return max && map_count(&session->subs) + p->n_new >= max &&
            !session_sub(session, p->requests[p->next].key);
+}
+
+static void count_new(struct subscribe *p, const struct request *r)
+{
+    const struct session *session = session_of(p);
+    if (!r->refused && session && !session_sub(session, r->key))
+        p->n_new++;
 }
 
 static void judge(struct subscribe *p, struct request *r)
@@ -302,7 +309,8 @@ static void on_verdict(struct ask *ask)
 {
     struct subscribe *p = container_of(ask, struct subscribe, ask);
     p->asking = false;
-    judge(p, &p->requests[p->next++]);
+    judge(p, &p->requests[p->next]);
+    count_new(p, &p->requests[p->next++]);
     ask_fini(&p->ask);
     authorize(p);
 }
@@ -360,6 +368,7 @@ static void authorize(struct subscribe *p)
             r->refused = true;
             r->code = REASON_NOT_AUTHORIZED;
         }
+        count_new(p, r);
     }
     submit(p);
 }
@@ -457,10 +466,15 @@ int client_unsubscribe(struct client *c, const struct unsubscribe_packet *packet
     if (!p)
         return -REASON_SERVER_BUSY;
     struct str rest = str_make(p->filters, packet->filters.len), filter;
+    uint64_t max_filters = (uint64_t)c->shard->broker->config->limits.filters_per_packet;
     for (uint32_t i = 0; i < p->n && unsubscribe_next(&rest, &filter); i++) {
         struct request *r = &p->requests[i];
         r->key = filter;
         check_filter(p, r);
+        if (max_filters && i >= max_filters) {
+            r->refused = true;
+            r->code = REASON_QUOTA_EXCEEDED;
+        }
         bool there = session_sub(c->session, r->key) != NULL;
         if (!r->refused && !there) {
             r->code = REASON_NO_SUBSCRIPTION_EXISTED;

@@ -56,14 +56,17 @@ static struct message *dated_message(struct will *w, int64_t wall_ms)
     return message_new(&parts);
 }
 
-static void send(struct session *session)
+/* ends_session: the session ends in this turn; its row goes together with the will's. */
+static void send(struct session *session, bool ends_session)
 {
     struct shard *s = session->shard;
     struct will *w = session->will;
     struct message *m = dated_message(w, shard_wall_ms(s));
+    bool takes_row = ends_session && w->stored;
+    if (takes_row)
+        session->stored = false;
     if (m)
-        publish_start(s, m, w->who, PIGEON_ORIGIN_WILL, w->stored ? session->number : 0, NULL,
-                      NULL);
+        publish_start_will(s, m, w->who, w->stored ? session->number : 0, takes_row);
     else
         events_will_dropped(s->hooks, session->id, w->message, 0x89);
     will_free(&session->will);
@@ -72,7 +75,7 @@ static void send(struct session *session)
 static void on_due(struct timer *t, uint64_t now_ms)
 {
     (void)now_ms;
-    send(container_of(t, struct will, due)->session);
+    send(container_of(t, struct will, due)->session, false);
 }
 
 void will_connection_ended(struct session *session)
@@ -80,7 +83,7 @@ void will_connection_ended(struct session *session)
     struct will *w = session->will;
     struct shard *s = session->shard;
     if (!w->delay_s || !session->durable) {
-        send(session);
+        send(session, !session->durable);
         return;
     }
     /* The session may end first: that publishes it, too (session_end). */
@@ -94,7 +97,7 @@ void will_connection_ended(struct session *session)
 void will_session_ended(struct session *session)
 {
     if (session->will->ended)
-        send(session);
+        send(session, true);
     else
         will_cancel(session);
 }

@@ -67,7 +67,7 @@ static int check_window(struct conn *c, const struct publish_packet *p)
         return 0;
     if (conn_is_v5(c) && c->client.n_unacked_in >= c->receive_maximum) /* [MQTT-3.3.4-7] */
         return conn_fault(c, REASON_RECEIVE_MAXIMUM_EXCEEDED, NULL);
-    if (!conn_is_v5(c) && p->qos == 2 &&
+    if (p->qos == 2 &&
         session->in.n >= (uint64_t)conn_config(c)->limits.inflight_qos2_in)
         return conn_fault(c, REASON_RECEIVE_MAXIMUM_EXCEEDED, "too many QoS 2 messages unreleased");
     return 0;

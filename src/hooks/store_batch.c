@@ -466,6 +466,10 @@ void store_will_put(struct hook_loop *hl, uint64_t session, struct message *will
         return;
     message_put(op, will);
     op->due_in_ms = delay_ms;
+    /* The row of a scan says what is left of it; the delay itself is the broker's to keep. */
+    pigeon_str bytes = { 0 };
+    text_put(hook_loop_store(hl), (const char *)&delay_ms, sizeof(delay_ms), &bytes);
+    op->extra = (pigeon_bytes){ .ptr = (const uint8_t *)bytes.ptr, .len = bytes.len };
 }
 
 void store_will_due(struct hook_loop *hl, uint64_t session, int64_t due_in_ms)
