@@ -118,6 +118,12 @@ void submit_will_row(struct publish *p)
         store_will_del(p->shard->hooks, p->will_of);
 }
 
+/* The numbers of this run would be wrong in the next one. */
+static bool is_of_this_life(const struct publish *p)
+{
+    return str_starts(message_topic(p->message), STR("$SYS/"));
+}
+
 /* Retained message, queue rows, incoming QoS 2 identifier, the will that this is: all or nothing.
  */
 static int make_unit(struct publish *p, bool any_durable)
@@ -125,12 +131,13 @@ static int make_unit(struct publish *p, bool any_durable)
     struct hook_loop *hl = p->shard->hooks;
     struct session *session = publish_session(p);
     bool with_id = stores_incoming_id(p);
-    if (!p->retained && !any_durable && !with_id && !p->will_of)
+    bool keeps = p->retained && !is_of_this_life(p);
+    if (!keeps && !any_durable && !with_id && !p->will_of)
         return 0;
     store_unit_begin(hl, durability_of(p), 0);
-    if (p->retained && p->message->view.payload.len)
+    if (keeps && p->message->view.payload.len)
         store_retain_put(hl, p->message);
-    else if (p->retained)
+    else if (keeps)
         store_retain_del(hl, message_topic(p->message));
     int r = any_durable ? add_to_queues(p) : 0;
     struct incoming_id *in = with_id ? incoming_find(&session->in, p->packet_id) : NULL;
