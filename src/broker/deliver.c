@@ -135,6 +135,7 @@ static void release(struct session *session, struct delivery *d)
 {
     leave_quota(session, d);
     session->n_ready -= d->state == DELIVERY_READY;
+    session->n_assigned -= d->state == DELIVERY_ASSIGNED;
     outgoing_release(&session->out, d);
     shard_count(session->shard, N_INFLIGHT, -1);
     delivery_free(&d);
@@ -178,6 +179,7 @@ static void on_assigned(struct session *session, uint16_t packet_id, int status)
     struct delivery *d = outgoing_find(&session->out, packet_id);
     if (!d || d->state != DELIVERY_ASSIGNED || status)
         return; /* a failed store: nothing that depends on it leaves any more */
+    session->n_assigned--;
     make_ready(session, d);
     send_all_ready(session);
 }
@@ -195,12 +197,18 @@ static void start(struct session *session, struct delivery *d)
     if (d->qos == 2 && d->pos) { /* message and packet identifier are committed first [S2] */
         store_unit_begin(hl, PIGEON_DURABILITY_DISK, STORE_AGAIN);
         store_queue_upd(hl, session->number, d->pos, d->packet_id, PIGEON_QUEUE_SENT);
-        d->state = DELIVERY_ASSIGNED;
-        if (!session_unit_end(session, on_assigned, d->packet_id))
+        if (!session_unit_end(session, on_assigned, d->packet_id)) {
+            d->state = DELIVERY_ASSIGNED;
+            session->n_assigned++;
             return;
+        }
     }
+    bool first = !session->n_ready && !session->n_assigned;
     make_ready(session, d);
-    send_all_ready(session);
+    if (first && session->client && session->n_in_quota < window(session))
+        send_ready(session, d);
+    else
+        send_all_ready(session);
 }
 
 static bool send_queued_qos0(struct session *session, struct delivery *d)

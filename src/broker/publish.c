@@ -120,7 +120,8 @@ static enum step_result step_topic(struct publish *p)
         refuse(p, REASON_QUOTA_EXCEEDED, PIGEON_DROP_NO_MEMORY);
         return STEP_CONTINUE;
     }
-    if (!topic_is_name(topic, (uint32_t)p->shard->broker->config->limits.topic_levels))
+    bool rewritten = p->ask.hook == PIGEON_HOOK_INBOUND; /* conn/ has looked at what came in */
+    if (rewritten && !topic_is_name(topic, (uint32_t)p->shard->broker->config->limits.topic_levels))
         refuse(p, REASON_TOPIC_NAME_INVALID, PIGEON_DROP_DENIED);
     else if (str_starts(topic, STR("$SYS/")))
         refuse(p, REASON_NOT_AUTHORIZED, PIGEON_DROP_DENIED);

@@ -284,7 +284,7 @@ static void drop_contents(struct session *session)
     share_hand_over(session);
     deliver_count_lost(session);
     deliver_forget_behind(session);
-    session->n_queued_qos0 = session->n_in_quota = session->n_ready = 0;
+    session->n_queued_qos0 = session->n_in_quota = session->n_ready = session->n_assigned = 0;
     outgoing_fini(&session->out);
     incoming_fini(&session->in);
 }

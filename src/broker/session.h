@@ -69,6 +69,7 @@ struct session {
     struct outgoing out;
     uint32_t n_in_quota; /* PUBLISHes of this connection that are not completed [MQTT-3.3.4-9] */
     uint32_t n_ready;    /* in the window, DELIVERY_READY */
+    uint32_t n_assigned; /* in the window, DELIVERY_ASSIGNED */
     struct incoming in;
     struct backlog backlog;
     bool pumping;
