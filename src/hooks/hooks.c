@@ -330,6 +330,8 @@ static void destroy_all(struct hooks *hooks)
         for (uint32_t k = p == hooks->store_plugin ? 0 : p->n_instances; k-- > 0;)
             instance_destroy(&p->instances[k]);
     }
+    if (hooks->store) /* a turn of the settling that follows must not call a plugin that is gone */
+        store_detach(hooks->store);
     if (hooks->store_plugin && hooks->store_plugin->instances)
         instance_destroy(&hooks->store_plugin->instances[0]);
 }
