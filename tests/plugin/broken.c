@@ -1,5 +1,6 @@
 /* broken.c - plugins that must not be loaded; BROKEN_WHAT chooses the fault. */
 #include <pigeon/plugin.h>
+#include <stdlib.h>
 
 __attribute__((unused)) static const pigeon_auth auth = { .size = sizeof(auth) };
 
@@ -26,10 +27,9 @@ static int32_t check(const pigeon_host *host, const pigeon_conf *conf)
 #elif defined(BROKEN_CRASH)
 static int32_t check(const pigeon_host *host, const pigeon_conf *conf)
 {
-    int *volatile nowhere = 0;
     (void)host;
     (void)conf;
-    return *nowhere;
+    abort();
 }
 #define MEMBERS .check = check
 #elif defined(BROKEN_HANG)

@@ -167,7 +167,7 @@ class Test(Program):
         code, out, err = self.judge(plugins={'x': {'file': test_plugin('check-crashes')}})
         self.assertEqual(code, PLUGIN)
         self.assertIn('test failed', out)
-        self.assertIn('crashed (SIGSEGV)', err)
+        self.assertIn('crashed (SIGABRT)', err)
         self.assertIn('check-crashes.so', err)
 
     def test_a_plugin_that_hangs_is_named_and_ended(self):
