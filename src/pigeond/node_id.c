@@ -44,7 +44,7 @@ static int read_file(const char *path, char r_id[NODE_ID_MAX + 1])
         return err;
     if (len > 0 && text[len - 1] == '\n')
         len--;
-    if (len > NODE_ID_MAX)
+    if (len < 0 || len > NODE_ID_MAX)
         return -EINVAL;
     text[len] = 0;
     if (strlen(text) != (size_t)len || !is_name(text))
