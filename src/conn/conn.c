@@ -171,6 +171,14 @@ static struct conn *conn_new(struct shard *s, uint32_t listener, struct stream *
     return c;
 }
 
+/* The high mark is below limits.write_buffer, so that PAUSE_OUT ends at the low one. */
+static void set_water(struct conn *c)
+{
+    int64_t max = conn_config(c)->limits.write_buffer;
+    uint32_t high = max <= WATER_HIGH ? (uint32_t)max - 1 : WATER_HIGH;
+    stream_set_water(c->stream, high < WATER_LOW ? high / 2 : WATER_LOW, high);
+}
+
 static void refuse_stream(struct shard *s, struct stream *m_stream, const char *why)
 {
     char address[ADDR_TEXT_MAX];
@@ -209,7 +217,7 @@ void conn_accept(struct broker *b, struct loop *loop, uint32_t listener, struct 
     c->connect_due_ms = UINT64_MAX;
     if (b->config->connect_timeout_ms)
         c->connect_due_ms = shard_now_ms(s) + (uint64_t)b->config->connect_timeout_ms;
-    stream_set_water(m_stream, WATER_LOW, WATER_HIGH);
+    set_water(c);
     attach(c);
 }
 

@@ -110,10 +110,21 @@ static int defer(struct conn *c, const struct frame *f)
     return 0;
 }
 
+/* Every packet may have an answer: none is looked at while too many of them are not read. Only
+ * above the high mark, for on_low_water ends the pause. */
+static bool has_room(struct conn *c)
+{
+    uint64_t max = (uint64_t)conn_config(c)->limits.write_buffer;
+    if (stream_queued_bytes(c->stream) < max || !stream_is_above_high(c->stream))
+        return true;
+    conn_pause(c, PAUSE_OUT);
+    return false;
+}
+
 void conn_run_deferred(struct conn *c)
 {
     struct frame f;
-    while (c->state == CONN_ONLINE && !(c->paused & (PAUSE_CREDIT | PAUSE_RATE)) &&
+    while (c->state == CONN_ONLINE && has_room(c) && !(c->paused & (PAUSE_CREDIT | PAUSE_RATE)) &&
            frame_next((const uint8_t *)buf_ptr(&c->deferred), buf_len(&c->deferred), 0, &f) ==
                FRAME_OK) {
         if (c->client.n_blocking && packets[f.type].online == ORDER)
@@ -165,7 +176,7 @@ static size_t on_data(void *ctx, const uint8_t *data, size_t len)
     SHARD_ASSERT(conn_shard(c));
     count_in(c);
     conn_run_deferred(c);
-    while (used < len && !c->paused && c->state != CONN_CLOSED) {
+    while (used < len && !c->paused && c->state != CONN_CLOSED && has_room(c)) {
         struct frame f;
         c->fault = NULL;
         int r = frame_next(data + used, len - used, max_packet(c), &f);
@@ -190,6 +201,9 @@ static void on_eof(void *ctx)
 static void on_low_water(void *ctx)
 {
     struct conn *c = ctx;
+    conn_resume(c, PAUSE_OUT);
+    if (c->eof || buf_len(&c->deferred))
+        conn_post_work(c);
     if (c->state == CONN_ONLINE)
         client_writable(&c->client);
 }

@@ -70,7 +70,7 @@ static void on_drain(struct timer *t, uint64_t now_ms)
 {
     struct conn *c = container_of(t, struct conn, drain_timer);
     (void)now_ms;
-    if (c->state != CONN_ONLINE || !stream_is_above_high(c->stream))
+    if (c->state != CONN_ONLINE || !(stream_is_above_high(c->stream) || c->paused & PAUSE_OUT))
         return;
     if (stream_bytes_out(c->stream) != c->drained) {
         conn_watch_drain(c);

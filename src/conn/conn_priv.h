@@ -28,6 +28,7 @@ enum conn_pause {
     PAUSE_CREDIT = 2, /* client_may_publish said no */
     PAUSE_RATE = 4,   /* publishes too fast */
     PAUSE_BYTES = 8,  /* enough bytes wait behind a packet that is under way */
+    PAUSE_OUT = 16,   /* limits.write_buffer of answers wait for a client that does not read */
 };
 
 /* How a connection ends. */

@@ -366,7 +366,9 @@ static void run_one(struct stream *s)
 {
     bool flows = step_handshake(s);
 
-    if (s->offer && !s->paused) {
+    if (s->err) /* who waits for room before he reads on hears of the loss */
+        stream_tell_low_water(s);
+    if (s->offer && stream_is_live(s) && !s->paused) {
         s->offer = false;
         stream_offer_kept(s);
     }

@@ -25,7 +25,8 @@ struct stream_ops {
     /* The peer will send no more; comes after all data, once. Writing is still possible. NULL: as
      * on_closed(ctx, 0). */
     void (*on_eof)(void *ctx);
-    /* The out queue fell to the low mark after it had been above the high mark. May be NULL. */
+    /* The out queue fell to the low mark after it had been above the high mark, or was thrown away
+     * because the connection is lost. May be NULL. */
     void (*on_low_water)(void *ctx);
     /* The connection is lost: err is a negative errno (-ENOMEM: ours). Comes after all data that
      * could still be read; while reading is paused it waits for stream_resume. The last callback,

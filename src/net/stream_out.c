@@ -203,7 +203,7 @@ static void flush_closing(struct stream *s)
     s->state = STREAM_FIN;
 }
 
-static void tell_low_water(struct stream *s)
+void stream_tell_low_water(struct stream *s)
 {
     if (!s->above_high || s->out.n_bytes > s->low)
         return;
@@ -231,7 +231,7 @@ void stream_flush(struct stream *s)
         return;
     }
     s->blocked = r == -EAGAIN;
-    tell_low_water(s);
+    stream_tell_low_water(s);
 }
 
 void stream_flush_dirty(struct loop *loop)

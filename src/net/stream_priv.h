@@ -83,3 +83,4 @@ void stream_drain(struct stream *s);
 void stream_mark_dirty(struct stream *s);
 /* Sends what it can and does what follows from it. */
 void stream_flush(struct stream *s);
+void stream_tell_low_water(struct stream *s);

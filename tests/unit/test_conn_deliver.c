@@ -209,6 +209,69 @@ static void a_reason_string_that_does_not_fit_is_left_out(void **state)
     world_fini(&w);
 }
 
+/* ---- a client that asks and does not read -------------------------------------------------------
+ */
+
+#define PINGS 1024u /* at once */
+
+/* PINGREQs until no more of them are taken; how many. */
+static uint32_t ping_until_full(struct world *w)
+{
+    uint8_t out[2 * PINGS];
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < sizeof(out); i++)
+        out[i] = i % 2 ? 0 : 0xC0;
+    while (n < (4u << 20)) {
+        ssize_t sent = send(w->far[0], out, sizeof(out), MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (sent < 0)
+            return n;
+        assert_int_equal(sent, (ssize_t)sizeof(out));
+        n += PINGS;
+        world_turns(w);
+        fake.log[0] = '\0';
+    }
+    fail_msg("%u PINGREQs were taken from a client that reads nothing", n);
+    return n;
+}
+
+static void a_client_that_does_not_read_answers_is_not_read_until_it_does(void **state)
+{
+    static const char *const options[] = { "limits.write_buffer=8192", "drain_timeout=0", NULL };
+    struct world w;
+    uint8_t got[4096];
+    uint32_t n_got = 0;
+    ssize_t n;
+    (void)state;
+    world_init(&w, 1, options);
+    online_5(&w, NULL, 0);
+    uint32_t n_asked = ping_until_full(&w);
+    while ((n = far_read(w.far[0], got, sizeof(got))) > 0) {
+        for (ssize_t i = 0; i < n; i++)
+            n_got += got[i] == 0xD0;
+        world_turns(&w);
+    }
+    assert_int_equal(n, 0);
+    assert_int_equal(n_got, n_asked);
+    assert_int_equal(fake.n_ends, 0);
+    world_fini(&w);
+}
+
+static void a_client_that_does_not_read_and_is_lost_has_ended(void **state)
+{
+    static const char *const options[] = { "limits.write_buffer=8192", "drain_timeout=0", NULL };
+    struct world w;
+    (void)state;
+    world_init(&w, 1, options);
+    online_5(&w, NULL, 0);
+    ping_until_full(&w);
+    close(w.far[0]);
+    w.far[0] = -1;
+    world_turns(&w);
+    assert_int_equal(fake.n_ends, 1);
+    assert_true(list_empty(&w.shards[0].conns));
+    world_fini(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -219,6 +282,8 @@ int main(void)
         cmocka_unit_test(a_topic_that_was_told_goes_by_its_alias),
         cmocka_unit_test(a_packet_above_the_clients_maximum_is_not_sent),
         cmocka_unit_test(a_client_that_does_not_read_gets_no_more_qos_0_than_the_write_buffer),
+        cmocka_unit_test(a_client_that_does_not_read_answers_is_not_read_until_it_does),
+        cmocka_unit_test(a_client_that_does_not_read_and_is_lost_has_ended),
         cmocka_unit_test(reason_strings_are_for_those_who_asked),
         cmocka_unit_test(a_reason_string_that_does_not_fit_is_left_out),
     };
