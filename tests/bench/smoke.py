@@ -145,8 +145,8 @@ class Faulty:
                 elif kind == mqtt.CONNECT:
                     peer.sendall(b'\x20\x02\x00\x00')
                 elif kind == mqtt.SUBSCRIBE:
+                    self.subscribers.append(peer)  # first: its SUBACK lets the publisher start
                     peer.sendall(b'\x90\x03' + packet[2:4] + b'\x00')
-                    self.subscribers.append(peer)
                 elif kind == mqtt.DISCONNECT:
                     peer.close()
                     return
@@ -176,7 +176,7 @@ class TestFaultyBroker(unittest.TestCase):
         try:
             result, status = brokers.run_bench(
                 server.port, ['pair', '--pairs', 1, '-n', 100, '-w', 100, '-b', 10,
-                              '--timeout', 0.3], timeout=60)
+                              '--timeout', 2], timeout=60)
         finally:
             server.close()
         self.assertEqual(result['published'], 100)
