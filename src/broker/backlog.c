@@ -84,12 +84,6 @@ bool backlog_takes(struct session *session, struct delivery *d)
             return false;
         }
         b->state = BACKLOG_STORED;
-        b->pos = d->pos - 1;
-    }
-    if (d->pos <= b->pos) { /* overtaken on its way here: no scan will show it */
-        if (d->pos > b->max_in_memory)
-            b->max_in_memory = d->pos;
-        return false;
     }
     if (b->state == BACKLOG_READING) {
         hold(b, d);
@@ -105,11 +99,8 @@ void backlog_offline(struct session *session, struct message *message, uint64_t 
     struct backlog *b = &session->backlog;
     if (pos <= b->read_upto)
         return;
-    if (b->state == BACKLOG_NONE || pos <= b->pos) {
-        b->pos = pos - 1;
-        if (b->state == BACKLOG_NONE)
-            b->state = BACKLOG_STORED;
-    }
+    if (b->state == BACKLOG_NONE)
+        b->state = BACKLOG_STORED;
     is_in_store_only(b, message);
     if (b->debt >= PAY_AT)
         backlog_pay(session);
@@ -160,11 +151,9 @@ void backlog_park(struct session *session)
     forget(session, &session->behind, &lowest);
     if (lowest == UINT64_MAX)
         return;
-    if (b->state == BACKLOG_NONE || lowest - 1 < b->pos)
-        b->pos = lowest - 1;
+    if (b->read_upto >= lowest)
+        b->read_upto = lowest - 1;
     b->state = BACKLOG_STORED;
-    if (b->read_upto > b->pos)
-        b->read_upto = b->pos;
 }
 
 /* ---- reading ------------------------------------------------------------------------------------
@@ -184,12 +173,14 @@ static bool is_in_memory(const struct session *session, uint64_t pos)
            (is_listed(&session->out.inflight, pos) || is_listed(&session->out.queue, pos));
 }
 
+/* Not from the first message that is known to be missing: one with a lower number may still be on
+ * its way from another loop, and will be dropped as read when it arrives. */
 static void scan_from(struct session *session, uint32_t limit)
 {
     struct backlog *b = &session->backlog;
     b->scan = (struct store_scan){ .what = PIGEON_SCAN_QUEUE,
                                    .session = session->number,
-                                   .after_pos = b->pos,
+                                   .after_pos = b->read_upto,
                                    .limit = limit,
                                    .row = on_row,
                                    .done = on_done };
@@ -243,11 +234,11 @@ static void on_row(struct store_scan *scan, const pigeon_op *op)
 {
     struct session *session = session_of(scan);
     struct backlog *b = &session->backlog;
-    assert(op->pos > b->pos);
+    assert(op->pos > b->read_upto);
     b->n_rows++;
     if (b->again) /* an earlier row could not be kept: they come again */
         return;
-    b->pos = b->read_upto = op->pos;
+    b->read_upto = op->pos;
     if (is_in_memory(session, op->pos))
         return;
     row_read(b, message_of(op->msg));
@@ -259,7 +250,7 @@ static void on_row(struct store_scan *scan, const pigeon_op *op)
     struct delivery *d = delivery_from(session, op);
     if (!d) {
         b->again = true;
-        b->pos = b->read_upto = op->pos - 1;
+        b->read_upto = op->pos - 1;
         return;
     }
     if (op->packet_id && d->qos == 2)
@@ -284,7 +275,7 @@ static void on_done(struct store_scan *scan, int status)
         b->again = false;
     } else {
         b->state = BACKLOG_NONE;
-        b->pos = b->read_upto = high > b->pos ? high : b->pos;
+        b->read_upto = high > b->read_upto ? high : b->read_upto;
         b->n_stored = b->stored_bytes = b->debt = 0;
         for (struct list *l; (l = list_pop(&b->held));) {
             struct delivery *d = container_of(l, struct delivery, link);

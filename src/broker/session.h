@@ -27,20 +27,19 @@ struct sub {
 /* The rows of the queue that are in the store only (P3 of docs/concurrency.md). */
 enum backlog_state {
     BACKLOG_NONE,    /* everything that is stored is in memory, too             */
-    BACKLOG_STORED,  /* there may be rows behind backlog_pos; nobody is reading */
+    BACKLOG_STORED,  /* there may be rows behind read_upto; nobody is reading   */
     BACKLOG_READING, /* a scan is under way                                     */
 };
 
 struct backlog {
     struct store_scan scan;
-    struct list held; /* deliveries routed here while the scan is under way */
-    uint64_t pos;     /* a scan shows the rows behind it; those up to it are, or were, in memory */
-    uint64_t
-        read_upto; /* rows up to here have been read: the same as a routed message is dropped */
+    struct list held;   /* deliveries routed here while the scan is under way */
+    uint64_t read_upto; /* the rows up to here have been read: a scan shows those behind it that are
+                           left; a routed message up to it is dropped */
     uint64_t max_in_memory; /* highest row ever routed to memory past a scan */
     uint32_t n_held, n_rows;
     uint8_t state;     /* enum backlog_state */
-    bool again;        /* held overflowed, or the scan failed: read again from pos */
+    bool again;        /* held overflowed, or the scan failed: read again */
     uint64_t n_stored; /* rows in the store that are not in memory, roughly: for limits */
     uint64_t stored_bytes;
     uint64_t debt; /* oldest rows to be dropped, policy drop_oldest */
