@@ -280,20 +280,22 @@ static bool is_meant(const struct session *session, struct str client_id, struct
            (!username.len || str_eq(username, str_make(view->username.ptr, view->username.len)));
 }
 
-/* hooks/ has dropped rules and caches already; this loop's live subscriptions are asked about
- * again. */
+/* What the plugin has pushed for the clients that are meant, or said and let be remembered, is
+ * dropped before this loop's live subscriptions are asked about again. */
 static void local_invalidate(void *broker, uint32_t loop, const char *plugin, struct str client_id,
                              struct str username)
 {
     struct broker *b = broker;
     struct shard *s = &b->shards[loop];
+    bool asks = hooks_wants(s->hooks, PIGEON_HOOK_AUTHORIZE_SUBSCRIBE);
     uint32_t it = 0;
-    (void)plugin;
-    if (!hooks_wants(s->hooks, PIGEON_HOOK_AUTHORIZE_SUBSCRIBE))
-        return;
-    for (struct session *session; (session = map_next(&s->sessions, &it));)
-        if (is_meant(session, client_id, username))
+    for (struct session *session; (session = map_next(&s->sessions, &it));) {
+        if (!is_meant(session, client_id, username))
+            continue;
+        identity_drop_rules(session->client->who, plugin);
+        if (asks)
             recheck(session);
+    }
 }
 
 const struct hooks_ops local_hooks_ops = {
