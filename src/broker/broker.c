@@ -271,46 +271,15 @@ void broker_make_client_id(struct broker *b, uint32_t loop, char r_id[CLIENT_ID_
     memcpy(r_id, id, sizeof(id));
 }
 
-/* ---- kick: on the home loop of the client id
- * ------------------------------------------------------ */
+/* ---- kick ---------------------------------------------------------------------------------------
+ */
 
-struct kick {
-    struct mail mail;
-    struct broker *broker;
-    uint8_t reason;
-    char *text; /* behind the id */
-    uint32_t id_len;
-    char id[];
-};
-
-static void kick_here(struct shard *s, struct str id, uint8_t reason, const char *text)
+void broker_kick(struct shard *s, struct str client_id, uint8_t reason, const char *text)
 {
-    struct session *session = session_find(s, id);
+    struct session *session = session_find(s, client_id);
     if (session && session->client)
-        session->client->ops->close(session->client, reason, text);
-}
-
-static void on_kick(struct loop *here, struct mail *m)
-{
-    struct kick *k = container_of(m, struct kick, mail);
-    kick_here(&k->broker->shards[loop_index(here)], str_make(k->id, k->id_len), k->reason,
-              k->text[0] ? k->text : NULL);
-    free(k);
-}
-
-void broker_kick(struct shard *from, struct str client_id, uint8_t reason, const char *text)
-{
-    size_t text_len = text ? strlen(text) : 0;
-    struct kick *k = malloc(sizeof(*k) + client_id.len + text_len + 1);
-    if (!k)
-        return;
-    k->broker = from->broker;
-    k->reason = reason ? reason : REASON_ADMINISTRATIVE_ACTION;
-    k->id_len = client_id.len;
-    memcpy(k->id, client_id.ptr, client_id.len);
-    k->text = k->id + client_id.len;
-    memcpy(k->text, text ? text : "", text_len + 1);
-    loop_post(from->loop, broker_home(from->broker, client_id), &k->mail, on_kick);
+        session->client->ops->close(session->client, reason ? reason : REASON_ADMINISTRATIVE_ACTION,
+                                    text && text[0] ? text : NULL);
 }
 
 /* ---- numbers ------------------------------------------------------------------------------------

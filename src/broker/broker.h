@@ -79,5 +79,6 @@ int64_t broker_sum(const struct broker *b, enum counter which);
 void broker_info(struct broker *b, pigeon_info *info);
 /* One more client is online: keeps the highest number. */
 void broker_note_connected(struct broker *b);
-/* Ends the connection of a client id; on `from`'s loop. */
-void broker_kick(struct shard *from, struct str client_id, uint8_t reason, const char *text);
+/* Ends the connection of a client id, if it is at home on this loop. hooks/ tells every loop, so
+ * each looks for itself only: a second order that arrives later would hit the next connection. */
+void broker_kick(struct shard *s, struct str client_id, uint8_t reason, const char *text);
