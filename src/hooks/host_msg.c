@@ -247,7 +247,7 @@ static void on_unsubscribe(struct loop *here, struct mail *m)
     struct pigeon_subscription *sub = container_of(m, struct pigeon_subscription, mail);
     struct hooks *hooks = sub->inst->hooks;
 
-    if (!hooks->stopping && hooks->ops->unsubscribe)
+    if (hooks->ops->unsubscribe)
         hooks->ops->unsubscribe(hooks->broker, loop_index(here), sub->broker_sub);
     free(sub);
 }
@@ -271,8 +271,10 @@ static void unsubscribe(pigeon_subscription *sub)
     host_post_mail(sub->inst, &sub->mail, on_unsubscribe);
 }
 
+/* What the plugin has left: the broker must not deliver to it any more. */
 void host_msg_drop(struct instance *inst)
 {
+    const struct hooks *hooks = inst->hooks;
     struct list *it;
 
     while ((it = list_pop(&inst->subscriptions)) != NULL) {
@@ -280,6 +282,8 @@ void host_msg_drop(struct instance *inst)
 
         if (sub->slot)
             sub->slot->owner = NULL;
+        if (hooks->ops->unsubscribe)
+            hooks->ops->unsubscribe(hooks->broker, inst->loop, sub->broker_sub);
         free(sub);
     }
 }

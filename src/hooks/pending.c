@@ -147,6 +147,13 @@ void slot_mail_back(struct ask_slot *slot)
         slot_release(slot);
 }
 
+/* Does anybody go on with the answer? Not while the instances are going: what he would go on with
+ * (sessions, subscriptions, the store) is going, too. */
+static bool is_awaited(const struct ask_slot *slot)
+{
+    return slot->owner && !atomic_load_explicit(&slot->hl->hooks->stopping, memory_order_relaxed);
+}
+
 /* ---- cancel ---------------------------------------------------------------------------------- */
 
 static void on_cancel_back(struct loop *here, struct mail *m)
@@ -199,7 +206,7 @@ static void on_slot_deadline(struct timer *t, uint64_t now_ms)
     if (!slot_kill(slot, PIGEON_CANCEL_DEADLINE))
         return; /* DONE: the answer is on its way */
     atomic_fetch_add_explicit(&inst->plugin->stats.n_deadlines, 1, memory_order_relaxed);
-    if (slot->owner)
+    if (is_awaited(slot))
         slot->on_deadline(slot);
 }
 
@@ -218,7 +225,7 @@ static void pop(struct ask_slot *slot)
 
     assert(state == SLOT_DONE || state == SLOT_RETURNED);
     timer_stop(loop_timers(slot->hl->loop), &slot->deadline);
-    if (state == SLOT_DONE && slot->owner)
+    if (state == SLOT_DONE && is_awaited(slot))
         slot->fn(slot, (uint8_t)word);
     else
         slot_release(slot);

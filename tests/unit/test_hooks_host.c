@@ -260,6 +260,22 @@ static void a_plugin_may_unsubscribe_within_its_own_callback(void **state)
     world_fini(&f.w);
 }
 
+static void what_a_plugin_leaves_subscribed_ends_with_it(void **state)
+{
+    struct floor f;
+    struct instance *inst = begin(&f, 1, "p0.so");
+    struct consumer c = { .inst = inst };
+    pigeon_str filter = { .ptr = "a/#", .len = 3 };
+    pigeon_subscription *left = NULL, *last = NULL;
+
+    (void)state;
+    assert_int_equal(inst->host.subscribe(inst, filter, 1, on_message, &c, &left), PIGEON_OK);
+    assert_int_equal(inst->host.subscribe(inst, filter, 1, on_message, &c, &last), PIGEON_OK);
+    inst->host.unsubscribe(last);
+    world_fini(&f.w);
+    assert_int_equal(f.n_unsubscribed, 2);
+}
+
 static void kick_and_invalidate_reach_every_loop(void **state)
 {
     struct floor f;
@@ -502,6 +518,7 @@ int main(void)
         cmocka_unit_test(what_is_published_while_the_broker_stops_is_dropped),
         cmocka_unit_test(a_subscription_waits_for_each_pending_message),
         cmocka_unit_test(a_plugin_may_unsubscribe_within_its_own_callback),
+        cmocka_unit_test(what_a_plugin_leaves_subscribed_ends_with_it),
         cmocka_unit_test(kick_and_invalidate_reach_every_loop),
         cmocka_unit_test(posts_timers_and_descriptors_run_on_the_loop),
         cmocka_unit_test(loop_functions_refuse_other_threads_in_debug_builds),
