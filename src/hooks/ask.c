@@ -366,8 +366,9 @@ static int32_t settle_now(struct ask *ask, const struct step *step, struct ask_s
 /* Why the question cannot be put to the plugin; NULL: it can, with ask->slot. */
 static const char *obstacle(struct ask *ask, const struct step *step)
 {
-    if (atomic_load_explicit(&step->inst->plugin->stats.n_pending, memory_order_relaxed) >=
-        step->max_pending)
+    if (step->hook != PIGEON_HOOK_AUTHORIZE_DELIVER && /* which never waits */
+        atomic_load_explicit(&step->inst->plugin->stats.n_pending, memory_order_relaxed) >=
+            step->max_pending)
         return "max_pending is reached";
     if (!ask->slot)
         ask->slot = slot_get(ask->hl);

@@ -288,6 +288,8 @@ static void beyond_max_pending_questions_are_denied_as_busy(void **state)
     question_init(&q[4], PIGEON_HOOK_AUTHORIZE_PUBLISH, who, "a", "a");
     assert_int_equal(ask_run(hooks_loop(w.hooks, 0), &q[4].ask), ASK_DONE);
     assert_int_equal(q[4].ask.reason, 0x97);
+    /* A delivery waits for nobody, so it is asked. */
+    assert_int_equal(ask_now(&w, PIGEON_HOOK_AUTHORIZE_DELIVER, who, "a", "a"), PIGEON_ALLOW);
     for (int i = 0; i < 3; i++)
         ask_abandon(hooks_loop(w.hooks, 0), &q[i].ask);
     ask_fini(&q[3].ask);
@@ -310,6 +312,27 @@ static void an_answer_that_never_comes_is_a_counted_leak_and_no_more(void **stat
     identity_unref(&who);
     hooks_free(&w.hooks);
     assert_true(world_logged(&w, "plugin_answers_missing"));
+    world_fini(&w);
+}
+
+static void who_asked_hears_nothing_once_the_instances_are_going(void **state)
+{
+    struct identity *who = client_new(0);
+    uint64_t end = (uint64_t)time(NULL) + 10;
+    struct question q;
+    struct world w;
+
+    (void)state;
+    start_with(&w, 1, "p0.so", NULL);
+    question_init(&q, PIGEON_HOOK_AUTHORIZE_WILL, who, "a", "A");
+    assert_int_equal(ask_run(hooks_loop(w.hooks, 0), &q.ask), ASK_WAIT);
+    while (metric_value(&w, "p", "ok") < 1 && (uint64_t)time(NULL) < end)
+        sched_yield();
+    identity_unref(&who);
+    hooks_free(&w.hooks);
+    assert_int_equal(q.n_done, 0);
+    q.ask.waiting = false;
+    ask_fini(&q.ask);
     world_fini(&w);
 }
 
@@ -480,6 +503,7 @@ int main(void)
         cmocka_unit_test(a_stale_token_does_nothing_after_its_slot_was_used_again),
         cmocka_unit_test(beyond_max_pending_questions_are_denied_as_busy),
         cmocka_unit_test(an_answer_that_never_comes_is_a_counted_leak_and_no_more),
+        cmocka_unit_test(who_asked_hears_nothing_once_the_instances_are_going),
         cmocka_unit_test(client_slots_are_freed_once_with_the_last_reference),
         cmocka_unit_test(one_instance_per_loop_answers_from_its_threads),
         cmocka_unit_test(questions_hop_to_the_single_instance_and_back),
