@@ -65,9 +65,11 @@ static void subscribe_free(struct subscribe *p)
 
 static void answer(struct subscribe *p)
 {
-    uint8_t few[64] = { 0 }, *codes = p->n <= sizeof(few) ? few : malloc(p->n);
+    uint8_t few[64] = { 0 }, *codes = few;
     if (!p->client)
         return;
+    if (p->n > sizeof(few))
+        codes = malloc(p->n);
     if (!codes) {
         p->client->ops->close(p->client, REASON_SERVER_BUSY, "out of memory");
         return;
