@@ -28,7 +28,7 @@ enum conn_pause {
     PAUSE_CREDIT = 2, /* client_may_publish said no */
     PAUSE_RATE = 4,   /* publishes too fast */
     PAUSE_BYTES = 8,  /* enough bytes wait behind a packet that is under way */
-    PAUSE_OUT = 16,   /* limits.write_buffer of answers wait for a client that does not read */
+    PAUSE_OUT = 16,   /* too much waits for a client that does not read; until the low mark */
 };
 
 /* How a connection ends. */

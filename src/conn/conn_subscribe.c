@@ -8,6 +8,10 @@
 int conn_on_subscribe(struct conn *c, const struct frame *f)
 {
     struct subscribe_packet p;
+    if (stream_is_above_high(c->stream)) { /* the retained messages it releases would pile up */
+        conn_pause(c, PAUSE_OUT);
+        return CONN_LATER;
+    }
     int r = subscribe_decode(f, conn_version(c), &p);
     if (r)
         return r;
