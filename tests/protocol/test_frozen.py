@@ -105,7 +105,7 @@ class Subscriber(FrozenCase):
         frozen.thaw()
         frozen.drain()
         pub.publish(self.topic(), b'again')
-        frozen.message(self.topic(), b'again')
+        frozen.wait(PUBLISH, payload=b'again')
 
     def test_a_frozen_subscriber_does_not_delay_acknowledgements(self):
         self.frozen('f', self.topic('#'), qos=1)
