@@ -273,7 +273,8 @@ static void leave(struct conn *c)
     identity_parts(c->client.who, &parts);
     parts.loop = c->move_to;
     struct identity *who = identity_new(&parts, NULL);
-    if (!who) {
+    if (!who || identity_move_rules(who, c->client.who)) {
+        identity_unref(&who);
         conn_fail(c, REASON_SERVER_BUSY, "out of memory");
         return;
     }

@@ -43,6 +43,14 @@ void acl_fini(struct acl *acl)
     acl_init(acl);
 }
 
+void acl_move(struct acl *to, struct acl *from)
+{
+    *to = *from;
+    if (!to->rules)
+        to->last = &to->rules;
+    acl_init(from);
+}
+
 int acl_push(struct acl *acl, uint32_t plugin, struct str filter, uint32_t access, int32_t verdict)
 {
     struct acl_rule *rule = malloc(sizeof(*rule) + filter.len + 1);

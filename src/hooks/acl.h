@@ -21,6 +21,8 @@ struct acl {
 
 void acl_init(struct acl *acl);
 void acl_fini(struct acl *acl);
+/* Everything goes over to `to`, which has nothing yet. */
+void acl_move(struct acl *to, struct acl *from);
 /* 0 or -ENOMEM. */
 int acl_push(struct acl *acl, uint32_t plugin, struct str filter, uint32_t access, int32_t verdict);
 /* Drops rules and cached verdicts of one plugin. */

@@ -1,6 +1,8 @@
 #include "hooks/subject.h"
 #include "hooks/client_slots.h"
 #include "hooks/plugin.h"
+#include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
 
 /* ---- writing views into a block behind a struct
@@ -206,6 +208,18 @@ void identity_drop_rules(struct identity *who, const char *plugin)
 
     if (p)
         acl_drop(&cs->acl, p->index);
+}
+
+int identity_move_rules(struct identity *to, struct identity *from)
+{
+    if (!from->slots || !from->slots->acl.rules)
+        return 0;
+    assert(!to->slots);
+    to->slots = slots_new(to->view.loop);
+    if (!to->slots)
+        return -ENOMEM;
+    acl_move(&to->slots->acl, &from->slots->acl);
+    return 0;
 }
 
 /* ---- subjects -------------------------------------------------------------------------------- */

@@ -42,6 +42,9 @@ static inline struct str identity_id(const struct identity *who)
 bool acl_checks_deliver(const struct identity *who);
 /* hooks_ops.invalidate, for each client that is meant: drops the plugin's rules and remembered verdicts. */
 void identity_drop_rules(struct identity *who, const char *plugin);
+/* The client goes to another loop: the rules follow it, the plugins' slots do not. On the loop of `from`.
+ * 0 or -ENOMEM. */
+int identity_move_rules(struct identity *to, struct identity *from);
 
 struct subject {
     uint32_t refs;

@@ -1,8 +1,9 @@
-/* revoke.c - grants, and takes back, for the tests of invalidate.
+/* revoke.c - grants, and takes back, for the tests of pushed rules.
  *
- * Whoever connects gets a rule for granted/#. The hooks allow cached/..., to be remembered for a
- * minute, and what the topic orders: revoke (from then on everything is refused, and all are told),
- * kick/ID. One instance for the broker. */
+ * Whoever connects gets a rule for granted/#; rename-ID becomes ID before that, and gets one against
+ * denied/#. The hooks allow cached/..., to be remembered for a minute, and what the topic orders:
+ * revoke (from then on everything is refused, and all are told), kick/ID. One instance for the
+ * broker. */
 #include <pigeon/plugin.h>
 #include <stdlib.h>
 
@@ -10,6 +11,20 @@ struct self {
     const pigeon_host *host;
     int revoked;
 };
+
+static int32_t pre_connect(void *arg, pigeon_req *req, const pigeon_connect *connect)
+{
+    const pigeon_host *h = ((struct self *)arg)->host;
+    const uint32_t rename = sizeof("rename-") - 1;
+    pigeon_str id = req->client->id;
+
+    (void)connect;
+    if (!pigeon_starts(id, pigeon_z("rename-")))
+        return PIGEON_NEXT;
+    h->set_clientid(req, (pigeon_str){ .ptr = id.ptr + rename, .len = id.len - rename });
+    h->acl_add(req, pigeon_z("denied/#"), PIGEON_ACL_ALL, PIGEON_DENY);
+    return PIGEON_NEXT;
+}
 
 static int32_t authenticate(void *arg, pigeon_req *req, const pigeon_connect *connect)
 {
@@ -68,6 +83,7 @@ static int32_t create(const pigeon_host *host, const pigeon_conf *conf, void **o
 
 static const pigeon_auth auth = {
     .size = sizeof(auth),
+    .pre_connect = pre_connect,
     .authenticate = authenticate,
     .authorize_publish = authorize_publish,
     .authorize_subscribe = authorize_subscribe,

@@ -34,3 +34,13 @@ class Kick(PluginCase):
             c.expect_close()
             c = self.client('c')
             self.assertEqual(c.publish('x', qos=1), NOBODY)
+
+
+class Rename(PluginCase):
+    options = {'plugins': plugin('revoke'), 'threads': 4}
+
+    def test_rules_go_along_when_a_new_id_is_at_home_on_another_loop(self):
+        for i in range(8):
+            with self.subTest(i=i):
+                c = self.client(f'rename-{i}')
+                self.assertEqual(c.publish('denied/x', qos=1), 0x87)
