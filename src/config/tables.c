@@ -144,8 +144,8 @@ static const struct core_option limits_rows[] = {
         "drop_newest|drop_oldest|disconnect", NO_RANGE, 0,
         "What gives way when a queue is full. Every drop is counted."),
     LIM("write_buffer", write_buffer, SIZE, RELOAD, "4M", NULL, RANGE(4096, INT64_C(1) << 40), 0,
-        "Bytes waiting for one connection's socket; beyond, QoS 0 is dropped and the rest stays "
-        "queued."),
+        "Bytes waiting for one connection's socket; beyond, QoS 0 is dropped, the rest stays "
+        "queued, and we do not read from who does not read."),
     LIM("retained_messages", retained_messages, INT, RELOAD, "1000000", NULL, ANY_COUNT, 0,
         "Retained messages in all; a further one gets 0x97."),
     LIM("retained_bytes", retained_bytes, SIZE, RELOAD, "1G", NULL, ANY_BYTES, 0,
