@@ -59,6 +59,7 @@ static bool memory_is_full(const struct session *session)
 
 static void hold(struct backlog *b, struct delivery *d)
 {
+    assert(b->state == BACKLOG_READING); /* P3.2 */
     if (b->again || b->n_held >= HELD_MAX) {
         b->again = true;
         drop_held(b);
@@ -234,7 +235,7 @@ static void on_row(struct store_scan *scan, const pigeon_op *op)
 {
     struct session *session = session_of(scan);
     struct backlog *b = &session->backlog;
-    assert(op->pos > b->read_upto);
+    assert(b->state == BACKLOG_READING && op->pos > b->read_upto && op->pos <= scan->high);
     b->n_rows++;
     if (b->again) /* an earlier row could not be kept: they come again */
         return;

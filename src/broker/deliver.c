@@ -56,6 +56,7 @@ static void take(struct session *session, struct delivery *d)
 
 static void drop_queued(struct session *session, struct delivery *d, uint32_t why)
 {
+    assert(d->state == DELIVERY_QUEUED && !d->packet_id); /* P2.4f */
     take(session, d);
     deliver_dropped(session, d->message, d->pos, why);
     delivery_free(&d);
@@ -145,6 +146,7 @@ static void release(struct session *session, struct delivery *d)
  * [MQTT-3.1.2-25]. */
 static void send_ready(struct session *session, struct delivery *d)
 {
+    assert(d->state == DELIVERY_READY && d->packet_id); /* QoS 2: its UPD is committed [P2.4b] */
     if (send_publish(session, d) == CLIENT_TOO_LARGE) {
         deliver_dropped(session, d->message, d->pos, PIGEON_DROP_TOO_LARGE);
         release(session, d);
@@ -345,7 +347,8 @@ static bool keeps_qos0(const struct session *session)
 
 enum offer_result deliver_offer(struct session *session, const struct offer *o)
 {
-    assert(session->shard->loop == loop_current() || !loop_current());
+    SHARD_ASSERT(session->shard);
+    assert(o->pos <= store_last_pos(session->shard->broker->hooks)); /* POST after submit [P2.1] */
     if (!deliver_is_allowed(session, o->message)) {
         deliver_dropped(session, o->message, o->pos, PIGEON_DROP_DENIED);
         return OFFER_DROPPED;

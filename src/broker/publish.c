@@ -226,7 +226,9 @@ static enum step_result step_route_committed(struct publish *p)
     if (!p->refused && !p->routed && p->rcpts) {
         struct routed r = { .message = p->message, .ids = p->ids, .pos = p->wait.pos };
         route_all(p->shard, &r, p->rcpts, p->first);
+        p->routed = true;
     }
+    assert(p->refused || !p->answered || p->routed); /* one end for all that was submitted */
     return STEP_CONTINUE;
 }
 

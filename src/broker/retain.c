@@ -1,6 +1,7 @@
 #include "broker/retain.h"
 #include "broker/broker.h"
 #include "broker/deliver.h"
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -73,6 +74,7 @@ static bool on_message(void *ctx, struct message *m, uint64_t version)
 {
     struct retained_read *r = ctx;
     struct session *session = r->session;
+    assert(version <= r->scan.version); /* what came later comes live [P4.2, P4.3] */
     (void)version;
     if (message_expired(m, shard_wall_ms(session->shard)) || !deliver_is_allowed(session, m))
         return true;

@@ -14,11 +14,13 @@
 
 struct session *session_find(struct shard *s, struct str id)
 {
+    SHARD_ASSERT(s);
     return map_get(&s->sessions, id);
 }
 
 struct session *session_at(struct shard *s, uint32_t slot, uint64_t number)
 {
+    SHARD_ASSERT(s);
     if (slot >= s->n_slots || !s->slots[slot].session || s->slots[slot].session->number != number)
         return NULL;
     return s->slots[slot].session;
@@ -35,6 +37,7 @@ static void on_expiry(struct timer *t, uint64_t now_ms)
 struct session *session_new(struct shard *s, struct str id)
 {
     SHARD_ASSERT(s);
+    assert(broker_home(s->broker, id) == s->index); /* P1.1 */
     struct session *session = calloc(1, sizeof(*session));
     if (!session)
         return NULL;
@@ -302,6 +305,7 @@ static void forget_in_store(struct session *session)
 
 void session_reset(struct session *session, uint32_t why)
 {
+    assert(!session->client && session->n_store == 0); /* P1.3b */
     drop_contents(session);
     if (session->will)
         will_session_ended(session);
@@ -383,7 +387,7 @@ void session_detached(struct session **p)
     deliver_park(session);
     store_unit_begin(session->shard->hooks, PIGEON_DURABILITY_OS, STORE_AGAIN);
     if (session->stored_expiry_s != session->expiry_s) /* DISCONNECT gave another one */
-        session_store_put(session);
+        session_store_put(session, session->expiry_s);
     store_session_off(session->shard->hooks, session->number,
                       session->expiry_s == EXPIRY_NEVER ? -1 : (int64_t)session->expiry_s * 1000);
     store_unit_end(session->shard->hooks, NULL);
@@ -404,9 +408,8 @@ void session_set_limits(struct session *session, const struct client *c)
 
 /* The row keeps the expiry interval itself, too: what is left of it only counts while nobody is
  * online. */
-void session_store_put(struct session *session)
+void session_store_put(struct session *session, uint32_t expiry_s)
 {
-    uint32_t expiry_s = session->expiry_s;
     int64_t expiry_ms = expiry_s == EXPIRY_NEVER ? -1 : (int64_t)expiry_s * 1000;
     store_session_put(session->shard->hooks, session->number, session->id, expiry_ms,
                       str_make(&expiry_s, sizeof(expiry_s)));

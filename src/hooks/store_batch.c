@@ -296,6 +296,7 @@ static void rcpts_put(struct store_loop *sl, pigeon_op *op, const struct store_r
     for (uint32_t i = 0; i < n; i++) {
         const struct store_rcpt *in = &rcpts[i];
 
+        assert(in->session); /* a session number, never a client id [P1.6] */
         out[i] = (pigeon_rcpt){
             .size = sizeof(*out),
             .client = { .ptr = "" },

@@ -1,4 +1,5 @@
 #include "mqtt/outgoing.h"
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -132,6 +133,7 @@ static void window_append(struct outgoing *o, struct delivery *d)
 
 int outgoing_assign(struct outgoing *o, struct delivery *d)
 {
+    assert(!d->packet_id);
     if (o->n_inflight >= UINT16_MAX)
         return -EBUSY;
     if (table_reserve(o))
@@ -161,6 +163,7 @@ int outgoing_restore(struct outgoing *o, struct delivery *d, uint16_t packet_id)
 
 void outgoing_release(struct outgoing *o, struct delivery *d)
 {
+    assert(outgoing_find(o, d->packet_id) == d);
     table_remove(o, d);
     list_remove(&d->link);
     o->n_inflight--;

@@ -1,5 +1,6 @@
 #include "mqtt/retained.h"
 #include "mqtt/retained_tree.h"
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -379,6 +380,7 @@ int retained_put(struct retained *r, uint32_t loop, struct message *m,
     message_share(m);
     entry->message = message_ref(m);
     entry->version = *r_version = next_version(r);
+    assert(!old || old->version < entry->version);
     atomic_store_explicit(&lowest->entry, entry, memory_order_release);
     if (highest)
         child_link(r, loop, highest);
