@@ -473,7 +473,9 @@ static enum step_result step_commit(struct connecting *n)
     struct hook_loop *hl = n->shard->hooks;
     n->was_stored = session->stored;
     n->old_expiry_s = session->expiry_s;
-    session_set_expiry(session, n->expiry_s);
+    if (n->expiry_s) /* it is durable from now on; what ends with its connection only when there is
+                        one */
+        session_set_expiry(session, n->expiry_s);
     if (n->client && n->info->will &&
         will_set(session, message_ref(n->info->will), n->will_delay_s, n->who))
         return refuse(n, REASON_SERVER_BUSY, "out of memory");
@@ -481,7 +483,7 @@ static enum step_result step_commit(struct connecting *n)
     if (!session->durable && !session->will && !session->stored)
         return STEP_CONTINUE;
     store_unit_begin(hl, PIGEON_DURABILITY_DISK, 0);
-    session_store_put(session);
+    session_store_put(session, n->expiry_s);
     if (session->will)
         will_store(session);
     store_wait_init(&n->wait, on_commit);
@@ -495,9 +497,10 @@ static enum step_result step_commit(struct connecting *n)
 }
 
 /* The connection died meanwhile: the session stays behind, offline [P1.4]. */
-static void attach_nobody(struct session *session)
+static void attach_nobody(struct session *session, uint32_t expiry_s)
 {
     session->exists = true;
+    session_set_expiry(session, expiry_s);
     if (session->will)
         will_cancel(session);
     session_detached(&session); /* serves who waits */
@@ -511,13 +514,15 @@ static enum step_result step_attach(struct connecting *n)
     list_remove(&n->link);
     session->serving = NULL;
     if (!c) {
+        uint32_t expiry_s = n->expiry_s;
         connecting_free(n);
-        attach_nobody(session);
+        attach_nobody(session, expiry_s);
         return STEP_STOP;
     }
     assert(!session->client && session->n_store == 0);
     session->exists = true;
     session->client = c;
+    session_set_expiry(session, n->expiry_s);
     c->session = session;
     c->state = CLIENT_ONLINE;
     c->keepalive_s = n->keepalive_s;

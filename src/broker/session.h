@@ -107,8 +107,8 @@ void session_set_online(struct session *session, bool online);
 
 /* The limits of its queue, from the configuration and from what plugins set for the client. */
 void session_set_limits(struct session *session, const struct client *c);
-/* Adds SESSION_PUT to the open unit. */
-void session_store_put(struct session *session);
+/* Adds SESSION_PUT to the open unit; expiry_s: as it will be when the unit is committed. */
+void session_store_put(struct session *session, uint32_t expiry_s);
 /* The Session Expiry Interval that session_store_put wrote. */
 uint32_t session_expiry_of_row(const pigeon_op *op);
 /* Ends the open store unit about a session. The session counts it until it is answered, then calls
