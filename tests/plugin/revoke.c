@@ -1,9 +1,9 @@
 /* revoke.c - grants, and takes back, for the tests of pushed rules.
  *
- * Whoever connects gets a rule for granted/#; rename-ID becomes ID before that, and gets one against
- * denied/#. The hooks allow cached/..., to be remembered for a minute, and what the topic orders:
- * revoke (from then on everything is refused, and all are told), kick/ID. One instance for the
- * broker. */
+ * Whoever connects gets a rule for granted/#; rename-ID becomes ID before that, and gets one
+ * against denied/#. The hooks allow cached/..., to be remembered for a minute, and what the topic
+ * orders: revoke (from then on everything is refused, and all are told), kick/ID. One instance for
+ * the broker. */
 #include <pigeon/plugin.h>
 #include <stdlib.h>
 
