@@ -89,7 +89,7 @@ check() {
     shift 2
     say "testing $label"
     meson test -C "$folder" --no-rebuild --num-processes $((jobs * 2)) --logbase "run-$label" "$@" \
-        >"$results/$label.log" 2>&1
+        >"$results/$label.log" 2>&1 || echo "details: $folder/meson-logs/run-$label.txt"
     sed -n '/^Ok:/,/^Timeout:/p' "$results/$label.log" | tr -s ' \n' ' '
     echo
     record "$label" "$folder/meson-logs/run-$label.json"
