@@ -7,7 +7,8 @@
  *   fail_with      full | io | unknown
  *   room_after     after the first failure with `full` it goes on working and says so; 0: never
  *   delay          each answer comes so much later
- *   hold_file      while this file exists, no answer is given at all */
+ *   hold_file      while this file exists, no answer is given at all
+ *   hold_scans     while this file exists, no scan of one session begins */
 #include "../../plugins/store-memory/memory.h"
 #include <pthread.h>
 #include <signal.h>
@@ -35,6 +36,10 @@ static const pigeon_option options[] = {
       .preset = "",
       .type = PIGEON_T_STRING,
       .doc = "answers wait while it exists" },
+    { .key = "hold_scans",
+      .preset = "",
+      .type = PIGEON_T_STRING,
+      .doc = "scans wait while it exists" },
 };
 
 struct late {
@@ -44,6 +49,8 @@ struct late {
     int32_t status;
     pigeon_unit_result *results; /* or NULL */
     uint32_t n;
+    bool is_scan; /* `scan` is to be begun */
+    pigeon_scan scan;
 };
 
 struct fail {
@@ -53,10 +60,11 @@ struct fail {
     const pigeon_store_host *real_store;
     int64_t fail_at, fail_count, delay_ns, room_after_ns;
     int32_t fail_status;
-    char *hold_file;
+    char *hold_file, *hold_scans;
     int64_t n_submits, room_ns; /* room_ns: when it is said, 0: not under way */
     bool room_said;
-    struct late *caught; /* the answer that the memory store gives during submit */
+    struct late *caught;         /* the answer that the memory store gives during submit */
+    pthread_mutex_t memory_lock; /* recursive: the host asks for more from within a row */
     /* the thread */
     pthread_t thread;
     pthread_mutex_t lock;
@@ -144,8 +152,22 @@ static void late_free(struct late *l)
     free(l);
 }
 
+static void scan_now(struct fail *f, struct late *l)
+{
+    pthread_mutex_lock(&f->memory_lock);
+    int32_t status = memory_scan(f->memory, &l->scan);
+    pthread_mutex_unlock(&f->memory_lock);
+    if (status != PIGEON_PENDING)
+        f->real->complete(f->real->inst, l->scan.token, status);
+    late_free(l);
+}
+
 static void late_answer(struct fail *f, struct late *l)
 {
+    if (l->is_scan) {
+        scan_now(f, l);
+        return;
+    }
     pigeon_batch_result result = { .size = sizeof(result), .status = l->status };
 
     result.units = l->results;
@@ -153,9 +175,9 @@ static void late_answer(struct fail *f, struct late *l)
     late_free(l);
 }
 
-static bool is_held(const struct fail *f)
+static bool is_there(const char *file)
 {
-    return *f->hold_file && access(f->hold_file, F_OK) == 0;
+    return *file && access(file, F_OK) == 0;
 }
 
 /* Under the lock: may the oldest answer go? Otherwise *r_wait_ns says when to look again. */
@@ -168,7 +190,7 @@ static bool is_ready(const struct fail *f, int64_t now, int64_t *r_wait_ns)
         *r_wait_ns = f->first->due_ns - now;
         return false;
     }
-    return !is_held(f);
+    return !is_there(f->first->is_scan ? f->hold_scans : f->hold_file);
 }
 
 static void wait_ns(struct fail *f, int64_t ns)
@@ -237,6 +259,15 @@ static bool fails_now(struct fail *f)
     return !f->fail_count || n < f->fail_at + f->fail_count;
 }
 
+static void late_append(struct fail *f, struct late *l)
+{
+    pthread_mutex_lock(&f->lock);
+    *f->last = l;
+    f->last = &l->next;
+    pthread_cond_signal(&f->changed);
+    pthread_mutex_unlock(&f->lock);
+}
+
 static int32_t submit(void *self, const pigeon_batch *batch)
 {
     struct fail *f = self;
@@ -249,7 +280,9 @@ static int32_t submit(void *self, const pigeon_batch *batch)
     if (batch->nops && fails_now(f)) {
         l->status = f->fail_status;
     } else {
+        pthread_mutex_lock(&f->memory_lock);
         int32_t status = memory_submit(f->memory, batch);
+        pthread_mutex_unlock(&f->memory_lock);
 
         if (status != PIGEON_PENDING)
             l->status = status;
@@ -266,22 +299,38 @@ static int32_t submit(void *self, const pigeon_batch *batch)
         return status;
     }
     l->due_ns = clock_ns() + f->delay_ns;
-    pthread_mutex_lock(&f->lock);
-    *f->last = l;
-    f->last = &l->next;
-    pthread_cond_signal(&f->changed);
-    pthread_mutex_unlock(&f->lock);
+    late_append(f, l);
     return PIGEON_PENDING;
 }
 
 static int32_t scan(void *self, const pigeon_scan *like)
 {
-    return memory_scan(((struct fail *)self)->memory, like);
+    struct fail *f = self;
+
+    if (like->session && is_there(f->hold_scans)) {
+        struct late *l = calloc(1, sizeof(*l));
+
+        if (!l)
+            return PIGEON_E_NOMEM;
+        l->is_scan = true;
+        l->scan = *like;
+        late_append(f, l);
+        return PIGEON_PENDING;
+    }
+    pthread_mutex_lock(&f->memory_lock);
+    int32_t status = memory_scan(f->memory, like);
+    pthread_mutex_unlock(&f->memory_lock);
+    return status;
 }
 
 static int32_t more(void *self, pigeon_token token, uint32_t credit)
 {
-    return memory_more(((struct fail *)self)->memory, token, credit);
+    struct fail *f = self;
+
+    pthread_mutex_lock(&f->memory_lock);
+    int32_t status = memory_more(f->memory, token, credit);
+    pthread_mutex_unlock(&f->memory_lock);
+    return status;
 }
 
 static int32_t info(void *self, pigeon_store_info *out)
@@ -313,8 +362,10 @@ static void destroy(void *self)
     }
     memory_free(&f->memory);
     pthread_mutex_destroy(&f->lock);
+    pthread_mutex_destroy(&f->memory_lock);
     pthread_cond_destroy(&f->changed);
     free(f->hold_file);
+    free(f->hold_scans);
     free(f);
 }
 
@@ -351,8 +402,14 @@ static int32_t create(const pigeon_host *host, const pigeon_conf *conf, void **s
     f->room_after_ns = host->conf_int(conf, "room_after") * 1000000;
     f->delay_ns = host->conf_int(conf, "delay") * 1000000;
     f->hold_file = strdup(host->conf_str(conf, "hold_file").ptr);
+    f->hold_scans = strdup(host->conf_str(conf, "hold_scans").ptr);
     f->last = &f->first;
     pthread_mutex_init(&f->lock, NULL);
+    pthread_mutexattr_t recursive;
+    pthread_mutexattr_init(&recursive);
+    pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
+    pthread_mutex_init(&f->memory_lock, &recursive);
+    pthread_mutexattr_destroy(&recursive);
     pthread_cond_init(&f->changed, NULL);
     f->host = (pigeon_host){ .size = sizeof(f->host),
                              .inst = f,
@@ -362,8 +419,8 @@ static int32_t create(const pigeon_host *host, const pigeon_conf *conf, void **s
                              .complete = through_complete,
                              .msg_ref = host->msg_ref,
                              .msg_unref = host->msg_unref };
-    if (!f->real_store || !f->hold_file || memory_new(&f->host, 0, &f->memory) != PIGEON_OK ||
-        thread_start(f)) {
+    if (!f->real_store || !f->hold_file || !f->hold_scans ||
+        memory_new(&f->host, 0, &f->memory) != PIGEON_OK || thread_start(f)) {
         destroy(f);
         return PIGEON_E_NOMEM;
     }

@@ -10,6 +10,7 @@ import contextlib
 import os
 import random
 import select
+import tempfile
 import threading
 import time
 
@@ -29,14 +30,15 @@ def store_fail(**options):
 
 
 class HeldCase(BrokerCase):
-    """The store answers no batch while self.held()."""
+    """The store answers no batch while self.held(), or begins no scan of a queue."""
 
-    more = {}
+    holds, more = 'hold_file', {}
 
     @classmethod
     def setUpClass(cls):
-        cls.hold_file = os.path.join('/tmp', f'pigeon-hold-{os.getpid()}-{cls.__name__}')
-        cls.options = merge(store_fail(hold_file=cls.hold_file), cls.more)
+        cls.hold_file = os.path.join(tempfile.gettempdir(),
+                                     f'pigeon-hold-{os.getpid()}-{cls.__name__}')
+        cls.options = merge(store_fail(**{cls.holds: cls.hold_file}), cls.more)
         super().setUpClass()
 
     @classmethod
@@ -292,6 +294,52 @@ class Identifiers(HeldCase):
                 other.message('else', b'%d' % i)
             pub.expect_nothing()
         pub.expect(PUBACK, mid=1, reason=0)
+
+
+@pigeon_only
+class Backlog(HeldCase):
+    """11"""
+
+    holds, more = 'hold_scans', {'threads': max(THREADS, 3), 'limits': {'inflight_out': 20}}
+
+    def test_11_messages_that_arrive_during_the_scan_follow_its_rows(self):
+        """n stored ones; `live` from each of two loops during the scan: held, or too many."""
+        for n, live in ((100, 50), (1200, 300), (600, 1500)):
+            with self.subTest(n=n, live=live):
+                self.resume(n, live)
+
+    def resume(self, n, live):
+        topics = [self.topic('p', str(i)) for i in range(2)]
+        sub = self.durable('s')
+        sub.subscribe(self.topic('p', '#'), qos=1)
+        sub.disconnect()
+        pubs = [self.client(f'p{i}') for i in range(2)]
+        self.burst(pubs, topics, 0, n // 2)
+        with self.held():
+            sub = self.durable('s', True, clean=False, auto_ack=True)
+            for c, topic in zip(pubs, topics):
+                c.send(*[mqtt.publish(topic, b'%d' % (n // 2 + i), 1, i + 1) for i in range(live)])
+            for c in pubs:
+                for i in range(live):
+                    c.expect(PUBACK, mid=i + 1)
+            sub.expect_nothing()
+        self.burst(pubs, topics, n // 2 + live, 5)
+        want = n // 2 + live + 5
+        got = {topic: [] for topic in topics}
+        while any(len(one) < want for one in got.values()):
+            p = sub.expect(PUBLISH)
+            got[p.topic].append(int(p.payload))
+        for topic in topics:
+            self.assertEqual(got[topic], list(range(want)))
+        sub.expect_nothing()
+        sub.disconnect(0, {'session_expiry_interval': 0})
+
+    def burst(self, pubs, topics, first, n):
+        for c, topic in zip(pubs, topics):
+            c.send(*[mqtt.publish(topic, b'%d' % (first + i), 1, i + 1) for i in range(n)])
+        for c in pubs:
+            for i in range(n):
+                c.expect(PUBACK, mid=i + 1)
 
 
 @pigeon_only
@@ -640,7 +688,7 @@ class Stopping(Refused):
 
     def setUp(self):
         super().setUp()
-        type(self).hold_file = f'/tmp/pigeon-hold-{os.getpid()}-stop'
+        type(self).hold_file = os.path.join(tempfile.gettempdir(), f'pigeon-hold-{os.getpid()}')
         self.addCleanup(self.let_go)
 
     def test_6_a_store_that_never_answers_does_not_keep_the_broker(self):
