@@ -1,5 +1,6 @@
 #include "pigeond/memory.h"
 #include <limits.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -51,7 +52,7 @@ uint64_t memory_limit(const struct config *config)
     return (group < all ? group : all) / 4 * 3;
 }
 
-uint64_t memory_used(void)
+static uint64_t resident(void)
 {
     unsigned long long pages;
     long size = sysconf(_SC_PAGESIZE);
@@ -62,4 +63,13 @@ uint64_t memory_used(void)
         pages = 0;
     fclose(f);
     return size > 0 ? pages * (uint64_t)size : 0;
+}
+
+uint64_t memory_used(uint64_t limit)
+{
+    uint64_t used = resident();
+    if (!limit || used <= limit)
+        return used;
+    malloc_trim(0);
+    return resident();
 }

@@ -6,5 +6,6 @@
 /* Bytes; 0: no limit. `auto` is three quarters of the machine's memory or of the control group's
  * limit, whichever is less. */
 uint64_t memory_limit(const struct config *config);
-/* Resident bytes; 0: unknown. */
-uint64_t memory_used(void);
+/* Resident bytes; 0: unknown. If that is above `limit` (0: none), what the allocator only keeps for
+ * later goes back to the system first: it must not count, and takes a while. */
+uint64_t memory_used(uint64_t limit);

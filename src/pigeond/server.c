@@ -127,7 +127,8 @@ static void on_memory_look(struct timer *t, uint64_t now_ms)
 {
     struct server *server = container_of(t, struct server, memory_timer);
     struct loop *first = loop_group_at(server->loops, 0);
-    broker_set_memory(server->broker, memory_used(), memory_limit(server->config));
+    uint64_t limit = memory_limit(server->config);
+    broker_set_memory(server->broker, memory_used(limit), limit);
     timer_arm(loop_timers(first), t, now_ms + MEMORY_LOOK_MS);
 }
 
