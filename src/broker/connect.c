@@ -146,9 +146,9 @@ static void take_limit(struct client_limits *limits, uint32_t which, uint64_t va
     case PIGEON_LIMIT_QUEUE_MESSAGES: limits->queue_messages = value; break;
     case PIGEON_LIMIT_QUEUE_BYTES: limits->queue_bytes = value; break;
     case PIGEON_LIMIT_SUBSCRIPTIONS: limits->subscriptions = value; break;
-    case PIGEON_LIMIT_PACKET_SIZE: limits->packet_size = value; break;
+    case PIGEON_LIMIT_PACKET_SIZE: limits->packet_size = value < UINT32_MAX ? value : 0; break;
     case PIGEON_LIMIT_SESSION_EXPIRY: limits->session_expiry_s = value; break;
-    case PIGEON_LIMIT_LIFETIME: limits->lifetime_s = value; break;
+    case PIGEON_LIMIT_LIFETIME: limits->lifetime_s = value < UINT32_MAX ? value : UINT32_MAX; break;
     default: break;
     }
 }

@@ -1,4 +1,5 @@
 #include "pigeond/server.h"
+#include "hooks/store.h"
 #include "broker/broker.h"
 #include "conn/conn.h"
 #include "hooks/hooks.h"
@@ -236,6 +237,17 @@ static void run(struct server *server)
     loop_join(server->loops);
 }
 
+/* What a store has never answered belongs to it still: nothing can be taken down around it. The process ends as
+ * it would by a crash, which loses nothing that was acknowledged. */
+static void leave_unanswered(const struct server *server)
+{
+    if (!server->broker || !server->broker->hooks || !store_in_flight(server->broker->hooks))
+        return;
+    log_warn(server->log, "stopped", LI("exit", server->exit_code),
+             LU("unanswered", store_in_flight(server->broker->hooks)));
+    _exit(server->exit_code);
+}
+
 /* In the order in which things lean on each other; also of a start that failed half-way. */
 static void take_down(struct server *server)
 {
@@ -276,8 +288,10 @@ int server_run(const struct args *args)
         run(&server);
     else
         server.exit_code = code;
+    leave_unanswered(&server);
     take_down(&server);
     log_info(server.log, "stopped", LI("exit", server.exit_code));
+    setitimer(ITIMER_REAL, &(struct itimerval){ 0 }, NULL); /* guard_the_end has seen the end */
     log_free(&server.log);
     return server.exit_code;
 }
