@@ -1,4 +1,4 @@
-"""Stands in for mqtt.py where packets of MQTT 3.1.1 are built (of 3.1, too: only CONNECT differs)."""
+"""Stands in for mqtt.py where packets of MQTT 3.1.1 are built (3.1: only CONNECT differs)."""
 
 import functools
 

@@ -136,7 +136,7 @@ class Drain(FrozenCase):
         idle = self.client('idle')
         healthy = self.subscriber(self.topic(), name='h')
         pub = self.client('pub')
-        self.flood(pub, [healthy], 4 * MB)
+        self.flood(pub, [healthy], 4 * MB, batch=10)
         began = time.monotonic()
         watcher = self.client('watcher')
         while f'client_disconnected client={frozen.client_id}' not in '\n'.join(self.broker.log):

@@ -1,4 +1,4 @@
-"""Order and guarantees: per publisher, topic and QoS; across reconnects; on one loop and several."""
+"""Order and guarantees per publisher, topic and QoS: across reconnects, on one loop and many."""
 
 import mqtt
 import mqtt3
