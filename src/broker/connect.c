@@ -289,6 +289,7 @@ static enum step_result step_authenticate(struct connecting *n)
             r = str_dup_r(n->answer.auth_method, &c->auth_method);
     }
     ask_fini(&n->ask);
+    connect_info_wipe(n->info);
     return r ? refuse(n, REASON_SERVER_BUSY, "out of memory") : STEP_CONTINUE;
 }
 

@@ -284,6 +284,16 @@ struct connect_info *connect_info_new(const pigeon_connect *connect, struct str 
     return c;
 }
 
+void connect_info_wipe(struct connect_info *info)
+{
+    pigeon_bytes *password = &info->view.password;
+
+    if (info->base.refs > 1 || !password->len)
+        return;
+    explicit_bzero(info->data + ((const char *)password->ptr - info->data), password->len);
+    password->len = 0;
+}
+
 static void sub_free(struct subject *s)
 {
     free(container_of(s, struct sub_info, base));

@@ -67,6 +67,9 @@ struct connect_info {
 struct connect_info *connect_info_new(const pigeon_connect *connect, struct str id, struct str username,
                                       struct message *m_will);
 
+/* The chain has ended: the password goes, unless a late plugin still has the view (then with the object). */
+void connect_info_wipe(struct connect_info *info);
+
 struct sub_info {
     struct subject base; /* first */
     pigeon_sub view;
