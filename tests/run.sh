@@ -25,7 +25,7 @@ export LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1 NODE_PATH=/usr/share/nodejs:/usr
 # What a sanitizer finds must end the program, at once and loudly.
 export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0:exitcode=86:detect_stack_use_after_return=1
 export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
-TSAN_OPTIONS="halt_on_error=0 exitcode=86 second_deadlock_stack=1 suppressions=$PWD/tests/tsan.supp"
+TSAN_OPTIONS="halt_on_error=0 exitcode=86 atexit_sleep_ms=0 suppressions=$PWD/tests/tsan.supp"
 export TSAN_OPTIONS
 
 jobs=$(nproc)
@@ -87,12 +87,15 @@ record() {
 check() {
     folder=$1 label=$2
     shift 2
+    log=$folder/meson-logs/run-$label
     say "testing $label"
+    rm -f "$log".* "$log"-all.*
     meson test -C "$folder" --no-rebuild --num-processes $((jobs * 2)) --logbase "run-$label" "$@" \
-        >"$results/$label.log" 2>&1 || echo "details: $folder/meson-logs/run-$label.txt"
+        >"$results/$label.log" 2>&1 || echo "details: $(ls "$log"*.txt)"
     sed -n '/^Ok:/,/^Timeout:/p' "$results/$label.log" | tr -s ' \n' ' '
     echo
-    record "$label" "$folder/meson-logs/run-$label.json"
+    [ ! -f "$log-all.json" ] || log=$log-all # Meson adds the name of the setup
+    record "$label" "$log.json"
 }
 
 # Several tests at a time spend most of their time waiting; sanitizers make all of them slower.
