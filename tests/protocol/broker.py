@@ -91,6 +91,7 @@ class Broker:
         self.log = []  # lines of stderr, all starts
         self._reader, self._wanted = None, {'default'}
         self._up = threading.Event()
+        self._news = threading.Condition()  # of the log
 
     # -- life
 
@@ -148,7 +149,9 @@ class Broker:
     def _read_log(self, pipe):
         for raw in pipe:
             line = raw.decode('utf-8', 'replace').rstrip('\n')
-            self.log.append(line)
+            with self._news:
+                self.log.append(line)
+                self._news.notify_all()
             if self._up.is_set():
                 continue
             found = LISTENING.search(line)
@@ -217,9 +220,21 @@ class Broker:
         with open(f'/proc/{self.pid}/statm', encoding='ascii') as f:
             return int(f.read().split()[0]) * os.sysconf('SC_PAGE_SIZE') > 1 << 40
 
-    def complaints(self):
-        """What sanitizers and assertions wrote to stderr, all starts."""
-        return [line for line in self.log if COMPLAINT.search(line)]
+    def wait_log(self, text, since=0, timeout=10.0):
+        """The first line with this text, once it has been written and read: the log takes its own
+        way and may come after an answer."""
+        def line():
+            return next((one for one in self.log[since:] if text in one), None)
+        with self._news:
+            if not self._news.wait_for(lambda: line() is not None, timeout):
+                raise mqtt.Timeout(f'{text!r} is not in the log\n{self.report()}')
+            return line()
+
+    def complaints(self, lines=50):
+        """What sanitizers and assertions wrote to stderr, all starts, from the first such line on;
+        empty when all is well."""
+        first = next((i for i, line in enumerate(self.log) if COMPLAINT.search(line)), None)
+        return [] if first is None else self.log[first:first + lines]
 
     @property
     def alive(self):
@@ -258,11 +273,11 @@ class BrokerCase(unittest.TestCase):
         died = broker.process is not None and not broker.alive
         try:
             code = broker.stop()
-            if died or code != 0:
+            told = ''.join(f'      | {line}\n' for line in broker.complaints())
+            if died or code != 0 or told:
                 raise RuntimeError(f'{cls.__name__}: the broker '
-                                   f'{"died" if died else "ended"} with {code}\n{broker.report()}')
-            if broker.complaints():
-                raise RuntimeError(f'{cls.__name__}: {broker.complaints()[0]}\n{broker.report()}')
+                                   f'{"died" if died else "ended"} with {code}\n'
+                                   f'{told or broker.report()}')
         finally:
             broker.cleanup()
 

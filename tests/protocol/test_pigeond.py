@@ -241,7 +241,7 @@ class Reload(unittest.TestCase):
         self.assertIn('key=log.level', log)
         self.assertIn('changed=2 need_restart=0', log)
         c.ping()
-        self.assertIn('packet_in type=PINGREQ', '\n'.join(self.broker.log))
+        self.broker.wait_log('packet_in type=PINGREQ')
         self.assertEqual(self.client(port, 'new').connack.props.get('maximum_packet_size'), 2048)
 
     def test_what_needs_a_restart_is_said_by_key(self):
