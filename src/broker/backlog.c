@@ -192,6 +192,11 @@ static void scan_from(struct session *session, uint32_t limit)
         b->state = BACKLOG_STORED;
 }
 
+bool backlog_may_show(const struct session *session, uint64_t pos)
+{
+    return session->backlog.state == BACKLOG_READING && pos > session->backlog.read_upto;
+}
+
 void backlog_read(struct session *session)
 {
     struct client *c = session->client;

@@ -17,6 +17,8 @@ void backlog_offline(struct session *session, struct message *message, uint64_t 
 void backlog_retract(struct session *session, const struct message *message, uint64_t pos);
 /* Everything behind the window is in the store: forget the queue in memory. */
 void backlog_park(struct session *session);
+/* A scan that is under way may still show that row, even if its deletion is submitted now. */
+bool backlog_may_show(const struct session *session, uint64_t pos);
 /* Starts the next chunk if there is something to read, a client, and room in memory. */
 void backlog_read(struct session *session);
 /* Drops the oldest `debt` rows of an offline session: policy drop_oldest. */

@@ -399,6 +399,8 @@ static void count_lost(struct session *session, const struct list *head)
 {
     LIST_FOREACH (l, (struct list *)head) {
         const struct delivery *d = container_of(l, struct delivery, link);
+        if (d->state == DELIVERY_DONE)
+            continue;
         if (d->qos && d->message && !(d->share && (d->qos == 1 || d->state == DELIVERY_QUEUED)))
             deliver_dropped(session, d->message, 0, PIGEON_DROP_SESSION_END);
     }
@@ -485,7 +487,7 @@ static void on_completed(struct session *session, uint16_t packet_id, int status
     deliver_pump(session);
 }
 
-/* QoS 2: the identifier is free after the row's deletion is committed, not before [P2.4d]. */
+/* The identifier is free after the row's deletion is committed, not before [P2.4d]. */
 static void complete(struct session *session, struct delivery *d)
 {
     tell_acked(session, d);
@@ -506,10 +508,16 @@ int client_puback(struct client *c, uint16_t packet_id, uint8_t reason)
     struct delivery *d = outgoing_find(&session->out, packet_id);
     if (!d)
         return 0; /* of an earlier life of the session, or twice */
+    if (d->qos == 1 && d->state == DELIVERY_DONE)
+        return 0;
     if (d->qos != 1 || d->state != DELIVERY_SENT)
         return -REASON_PROTOCOL_ERROR;
     if (reason_is_error(reason)) /* [MQTT-4.4.0-2] [MQTT-4.8.2-6] */
         deliver_dropped(session, d->message, 0, PIGEON_DROP_REFUSED);
+    if (backlog_may_show(session, d->pos)) { /* it stays, to be recognized */
+        complete(session, d);
+        return 0;
+    }
     tell_acked(session, d);
     if (d->pos)
         delete_row(session, d->pos);

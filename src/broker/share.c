@@ -97,7 +97,7 @@ void share_hand_over(struct session *session)
 {
     LIST_FOREACH_SAFE (l, &session->out.inflight) {
         struct delivery *d = container_of(l, struct delivery, link);
-        if (d->share && d->qos == 1)
+        if (d->share && d->qos == 1 && d->state != DELIVERY_DONE)
             hand_over(session, d);
     }
     LIST_FOREACH_SAFE (m, &session->out.queue) {
