@@ -33,7 +33,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 KIND = os.environ.get('BROKER_KIND', 'pigeon')
 THREADS = int(os.environ.get('PIGEON_TEST_THREADS', '1'))
 START_DEADLINE = 30.0
-STOP_DEADLINE = 10.0
+STOP_DEADLINE = max(10.0, mqtt.DEADLINE)
 LISTENING = re.compile(r'\blistening\b.*\blistener=(\S+).*\bport=(\d+)')
 COMPLAINT = re.compile(r'Sanitizer|runtime error:|Assertion|^==\d+==|corrupted|double free')
 LISTENER = {'name': 'default', 'port': 0, 'bind': ['127.0.0.1']}
