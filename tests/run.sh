@@ -109,12 +109,12 @@ clang_build() {
 
 address() {
     build build-asan -Db_sanitize=address,undefined -Db_lundef=false &&
-        check build-asan address --timeout-multiplier 4
+        PIGEON_TEST_DEADLINE=30 check build-asan address --timeout-multiplier 4
 }
 
 threads() {
     build build-tsan -Db_sanitize=thread -Db_lundef=false &&
-        check build-tsan threads --timeout-multiplier 6 --setup all \
+        PIGEON_TEST_DEADLINE=30 check build-tsan threads --timeout-multiplier 6 --setup all \
             --suite unit --suite threads2 --suite threads8 --no-suite clients
 }
 

@@ -97,6 +97,7 @@ class Retained(Spec311Case):
         for qos in (0, 1, 2, 1, 0):
             payload = b'%d' % qos
             pub.publish(self.topic(), payload, qos, retain=True)
+            pub.ping()
             p = self.late()
             self.assertEqual((p.payload, p.qos, p.retain, p.dup), (payload, qos, True, False))
 
@@ -116,6 +117,7 @@ class Retained(Spec311Case):
         pub = self.client('pub')
         pub.publish(self.topic(), b'1', 1, retain=True)
         pub.publish(self.topic(), b'0', 0, retain=True)
+        pub.ping()
         p = self.late()
         self.assertIn((p and p.payload), (None, b'0'))
 
