@@ -1,14 +1,9 @@
 #include "hooks/ask.h"
+#include "hooks/ask_priv.h"
 #include "hooks/ask_value.h"
-#include "hooks/chain.h"
-#include "hooks/client_slots.h"
-#include "hooks/pending.h"
 #include "wire/reason.h"
 #include <assert.h>
 #include <errno.h>
-
-/* Outcomes of one entry beside the verdicts. */
-#define ENTRY_SKIP (-1000) /* the entry has nothing to do with this question */
 
 /* The request is denied by the host, not by what the plugin said. */
 static int32_t refuse(struct ask *ask, const struct step *step, uint8_t reason, const char *why)
@@ -23,34 +18,7 @@ static int32_t refuse(struct ask *ask, const struct step *step, uint8_t reason, 
     return PIGEON_DENY;
 }
 
-static struct identity *who_of(const struct ask *ask)
-{
-    return ask->who_now ? ask->who_now : ask->who;
-}
-
-/* ---- calling ------------------------------------------------------------------------- */
-
-static int32_t step_call(const struct step *step, struct ask_slot *slot, struct hook_loop *here)
-{
-    void *self = step->inst->self;
-    int32_t verdict = PIGEON_DENY;
-
-    atomic_store_explicit(&here->crumb.hook, step->hook, memory_order_relaxed);
-    atomic_store_explicit(&here->crumb.conn_id, slot->req.client ? slot->req.client->conn_id : 0,
-                          memory_order_relaxed);
-    atomic_store_explicit(&here->crumb.inst, step->inst, memory_order_relaxed);
-    switch (step->hook) {
-    case PIGEON_HOOK_PRE_CONNECT:
-    case PIGEON_HOOK_AUTHENTICATE: verdict = step->fn.connect(self, &slot->req, slot->view); break;
-    case PIGEON_HOOK_EXCHANGE: verdict = step->fn.exchange(self, &slot->req, slot->view); break;
-    case PIGEON_HOOK_AUTHORIZE_SUBSCRIBE:
-        verdict = step->fn.sub(self, &slot->req, slot->view);
-        break;
-    default: verdict = step->fn.msg(self, &slot->req, slot->view); break;
-    }
-    atomic_store_explicit(&here->crumb.inst, NULL, memory_order_relaxed);
-    return verdict;
-}
+/* ---- the question ------------------------------------------------------------------------ */
 
 /* A message that a hook may keep, or that another thread will see, counts its references atomically
  * from now on. authorize_deliver cannot wait: host->msg_ref does it there. */
@@ -85,7 +53,7 @@ static bool prepare_exchange(struct ask *ask, const struct step *step, struct as
 
 static bool prepare(struct ask *ask, const struct step *step, struct ask_slot *slot)
 {
-    struct identity *who = who_of(ask);
+    struct identity *who = ask_who(ask);
     struct client_slots *cs = NULL;
 
     if (who) {
@@ -113,7 +81,7 @@ static bool prepare(struct ask *ask, const struct step *step, struct ask_slot *s
 
 static void pin(const struct ask *ask, struct ask_slot *slot)
 {
-    struct identity *who = who_of(ask);
+    struct identity *who = ask_who(ask);
 
     slot->who = who ? identity_ref(who) : NULL;
     slot->subject = ask->subject ? subject_ref(ask->subject) : NULL;
@@ -123,45 +91,6 @@ static void pin(const struct ask *ask, struct ask_slot *slot)
 }
 
 /* ---- settling one entry -------------------------------------------------------------- */
-
-static struct str topic_of(const struct ask *ask)
-{
-    if (ask->hook == PIGEON_HOOK_AUTHORIZE_SUBSCRIBE) {
-        pigeon_str f = ((const struct sub_info *)ask->subject)->view.effective;
-
-        return (struct str){ f.ptr, f.len };
-    }
-    return message_topic(ask->message);
-}
-
-static struct acl_key key_of(const struct ask *ask, const struct step *step)
-{
-    bool is_message = ask->hook != PIGEON_HOOK_AUTHORIZE_SUBSCRIBE;
-
-    return (struct acl_key){
-        .plugin = step->inst->plugin->index,
-        .hook = ask->hook,
-        .qos =
-            is_message ? ask->message->view.qos : ((const struct sub_info *)ask->subject)->view.qos,
-        .retain = is_message ? ask->message->view.retain : 0,
-        .topic = topic_of(ask),
-    };
-}
-
-/* set_cache keeps a verdict only when it was the whole answer: a rewritten message is asked for
- * again. */
-static void remember(struct ask *ask, const struct step *step, const struct ask_slot *slot,
-                     int32_t verdict)
-{
-    const struct ask_value *v = slot->values;
-    struct identity *who = who_of(ask);
-    struct acl_key key;
-
-    if (!who || !v || v->kind != VALUE_CACHE || v->next || v->num == 0)
-        return;
-    key = key_of(ask, step);
-    acl_remember(&who->slots->acl, &key, verdict, loop_now_ms(ask->hl->loop) + v->num);
-}
 
 /* What the answer in the slot comes to. The slot's values go over to the ask. */
 static int32_t settle(struct ask *ask, const struct step *step, struct ask_slot *slot,
@@ -182,7 +111,7 @@ static int32_t settle(struct ask *ask, const struct step *step, struct ask_slot 
     }
     if (added) {
         if (acl_access(ask->hook) && !slot->failed)
-            remember(ask, step, slot, verdict);
+            ask_remember(ask, step, slot, verdict);
         slot->values = NULL;
         slot->last = &slot->values;
         if (verdict == PIGEON_DENY)
@@ -292,39 +221,6 @@ static void wait_for(struct ask *ask, struct ask_slot *slot)
     slot_arm(slot, loop_now_ms(ask->hl->loop) + slot->step->deadline_ms, on_deadline);
 }
 
-static void on_hop_back(struct loop *here, struct mail *m)
-{
-    (void)here;
-    slot_mail_back(container_of(m, struct ask_slot, hop_mail));
-}
-
-/* At home of a SINGLE instance. The views stay pinned until the mail is back, even if another
- * thread answers while the hook still runs. */
-static void on_hop(struct loop *here, struct mail *m)
-{
-    struct ask_slot *slot = container_of(m, struct ask_slot, hop_mail);
-    struct instance *inst = slot->step->inst;
-    int32_t verdict = PIGEON_DENY;
-
-    if (word_state(atomic_load_explicit(&slot->word, memory_order_acquire)) == SLOT_PENDING &&
-        inst->created) {
-        slot->unseen = false;
-        verdict = step_call(slot->step, slot, inst->hooks->loop[inst->loop]);
-    }
-    if (verdict != PIGEON_PENDING)
-        pending_complete(inst, slot->req.token, verdict);
-    loop_post(here, slot->hl->index, m, on_hop_back);
-}
-
-static void hop(struct ask *ask, const struct step *step, struct ask_slot *slot)
-{
-    pin(ask, slot);
-    wait_for(ask, slot);
-    slot->unseen = true;
-    slot->mails_out++;
-    loop_post(ask->hl->loop, step->inst->loop, &slot->hop_mail, on_hop);
-}
-
 /* ---- one entry ----------------------------------------------------------------------- */
 
 static uint8_t busy_reason(uint32_t hook)
@@ -339,7 +235,7 @@ static int32_t ask_deliver(struct ask *ask, const struct step *step, struct ask_
 
     slot->req.token = 0;
     atomic_store_explicit(&slot->inst, step->inst, memory_order_relaxed);
-    verdict = step_call(step, slot, ask->hl);
+    verdict = ask_call(step, slot, ask->hl);
     if (is_plain(ask, slot, verdict))
         return verdict;
     if (verdict == PIGEON_PENDING)
@@ -388,10 +284,12 @@ static int32_t ask_hook(struct ask *ask, const struct step *step)
         return ask_deliver(ask, step, slot);
     slot_open(slot, step->inst);
     if (step->away) {
-        hop(ask, step, slot);
+        pin(ask, slot);
+        wait_for(ask, slot);
+        ask_call_away(ask, slot);
         return PIGEON_PENDING;
     }
-    verdict = step_call(step, slot, ask->hl);
+    verdict = ask_call(step, slot, ask->hl);
     if (verdict != PIGEON_PENDING) {
         if (slot_close(slot))
             return settle_now(ask, step, slot, verdict);
@@ -405,58 +303,18 @@ static int32_t ask_hook(struct ask *ask, const struct step *step)
     return PIGEON_PENDING;
 }
 
-/* X3: the entry's rules, then what it said before. true: one of them is the answer. Else *r_verdict
- * says what the entry comes to if it has no hook to ask. */
-static bool ask_rules(const struct ask *ask, const struct step *step, struct acl *acl,
-                      int32_t *r_verdict)
-{
-    uint32_t plugin = step->inst->plugin->index;
-    bool is_hit = false;
-
-    if (acl->rules) {
-        *r_verdict = acl_decide(acl, plugin, ask->hook, topic_of(ask));
-        if (*r_verdict != PIGEON_NEXT)
-            return true;
-        if (!acl_has(acl, plugin, acl_access(ask->hook)))
-            *r_verdict = ENTRY_SKIP;
-    }
-    if (acl->cache) {
-        struct acl_key key = key_of(ask, step);
-        int32_t verdict = acl_recall(acl, &key, loop_now_ms(ask->hl->loop), &is_hit);
-
-        *r_verdict = is_hit ? verdict : *r_verdict;
-    }
-    return is_hit;
-}
-
 static int32_t ask_entry(struct ask *ask, const struct step *step)
 {
     int32_t verdict = ENTRY_SKIP;
 
     if (step->only && !only_matches(step->only, message_topic(ask->message)))
         return ENTRY_SKIP;
-    if (step->has_rules) {
-        struct identity *who = who_of(ask);
-
-        if (who && who->slots && (who->slots->acl.rules || who->slots->acl.cache) &&
-            ask_rules(ask, step, &who->slots->acl, &verdict))
-            return verdict;
-    }
+    if (step->has_rules && ask_rules(ask, step, &verdict))
+        return verdict;
     return step->fn.any ? ask_hook(ask, step) : verdict;
 }
 
 /* ---- the chain ----------------------------------------------------------------------- */
-
-/* CH3. Rules that allow a client something say that the rest is not meant for it, as a hook would.
- */
-static bool is_configured(const struct ask *ask)
-{
-    uint32_t access = acl_access(ask->hook);
-    const struct identity *who = who_of(ask);
-
-    return ask->chain->configured ||
-           (access && who && who->slots && acl_allows_some(&who->slots->acl, access));
-}
 
 static void end_of_chain(struct ask *ask)
 {
@@ -472,7 +330,7 @@ static void end_of_chain(struct ask *ask)
     case PIGEON_HOOK_AUTHORIZE_PUBLISH:
     case PIGEON_HOOK_AUTHORIZE_WILL:
     case PIGEON_HOOK_AUTHORIZE_SUBSCRIBE:
-        allow = !is_configured(ask) && ask->hl->hooks->config->default_access == CONFIG_ALLOW;
+        allow = !ask_is_configured(ask) && ask->hl->hooks->config->default_access == CONFIG_ALLOW;
         break;
     default: break;
     }

@@ -5,6 +5,7 @@
  * that asking costs no look-up. A step without a function exists for the rules that its plugin
  * pushes (X3). */
 #pragma once
+#include "hooks/crumb.h"
 #include "hooks/events.h"
 #include "hooks/pending.h"
 #include "hooks/plugin.h"
@@ -43,12 +44,6 @@ struct event_step {
 struct event_chain {
     struct event_step *steps;
     uint32_t n;
-};
-
-struct crumb {                       /* where this loop is, for who watches it (F5) */
-    _Atomic(struct instance *) inst; /* NULL: not in a plugin */
-    _Atomic uint32_t hook;
-    _Atomic uint64_t conn_id;
 };
 
 struct hook_loop {

@@ -61,12 +61,9 @@ static void tell(struct hook_loop *here, const struct event_step *s, const struc
 {
     if (!s->inst->created)
         return;
-    atomic_store_explicit(&here->crumb.hook, PIGEON_HOOK_EVENT, memory_order_relaxed);
-    atomic_store_explicit(&here->crumb.conn_id, f->client ? f->client->conn_id : 0,
-                          memory_order_relaxed);
-    atomic_store_explicit(&here->crumb.inst, s->inst, memory_order_relaxed);
+    crumb_enter(&here->crumb, s->inst, PIGEON_HOOK_EVENT, f->client);
     call(&s->inst->plugin->events, s->inst->self, f);
-    atomic_store_explicit(&here->crumb.inst, NULL, memory_order_relaxed);
+    crumb_leave(&here->crumb);
 }
 
 static bool is_for(const struct event_step *s, const struct fact *f)

@@ -23,11 +23,9 @@ static void on_watch(struct watch *w, uint32_t events, void *arg)
     (void)w;
     if (!inst->created)
         return;
-    atomic_store_explicit(&hl->crumb.hook, PIGEON_HOOK_LIFE, memory_order_relaxed);
-    atomic_store_explicit(&hl->crumb.conn_id, 0, memory_order_relaxed);
-    atomic_store_explicit(&hl->crumb.inst, inst, memory_order_relaxed);
+    crumb_enter(&hl->crumb, inst, PIGEON_HOOK_LIFE, NULL);
     pw->fn(inst->self, pw->arg, pw, events);
-    atomic_store_explicit(&hl->crumb.inst, NULL, memory_order_relaxed);
+    crumb_leave(&hl->crumb);
 }
 
 static struct pigeon_watch *watch_make(struct instance *inst, pigeon_watch_fn fn, void *arg)

@@ -1,0 +1,38 @@
+/* ask_priv.h - the parts of one question to a chain; private to hooks/ask*.c.
+ *
+ *   ask.c        the walk along the chain: control words, waiting, end of chain
+ *   ask_call.c   one entry's plugin is called, here or on the loop it lives on
+ *   ask_rules.c  what an entry answers without a call: pushed rules and remembered verdicts (X3) */
+#pragma once
+#include "hooks/ask.h"
+#include "hooks/chain.h"
+#include "hooks/client_slots.h"
+#include "hooks/pending.h"
+
+/* Outcomes of one entry beside the verdicts. */
+#define ENTRY_SKIP (-1000) /* the entry has nothing to do with this question */
+
+static inline struct identity *ask_who(const struct ask *ask)
+{
+    return ask->who_now ? ask->who_now : ask->who;
+}
+
+/* ---- ask_call.c ---- */
+
+/* Calls the hook on this loop; whatever number it returns. */
+int32_t ask_call(const struct step *step, struct ask_slot *slot, struct hook_loop *here);
+/* Puts the question to an instance that lives elsewhere. The slot is open, pinned and awaited. */
+void ask_call_away(struct ask *ask, struct ask_slot *slot);
+
+/* ---- ask_rules.c ---- */
+
+/* The entry's rules, then what it said before. true: one of them is the answer. Else *r_verdict
+ * says what the entry comes to if it has no hook to ask. */
+bool ask_rules(const struct ask *ask, const struct step *step, int32_t *r_verdict);
+/* set_cache keeps a verdict only when it was the whole answer: a rewritten message is asked for
+ * again. */
+void ask_remember(struct ask *ask, const struct step *step, const struct ask_slot *slot,
+                  int32_t verdict);
+/* CH3. Rules that allow a client something say that the rest is not meant for it, as a hook would.
+ */
+bool ask_is_configured(const struct ask *ask);
