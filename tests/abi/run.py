@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""The gate of the plugin ABI: run.py [--update] [-v].
+"""The gate of the plugin ABI: run.py [--update] [--quick].
 
 Every header compiles alone, as C99, C11, C17 and C++17, with gcc and clang, warnings being errors.
-No struct has padding, on amd64 or 32-bit ARM. All layouts and constants are those of the accepted
-copies layout.golden and constants.golden. --update accepts the present ones, and insists on a new
-line in the change list on top of <pigeon/plugin.h>.
+Structs are made of types that are the same everywhere, have no padding on amd64 or 32-bit ARM, and
+none that may grow lies within another. All layouts and constants are those of the accepted copies
+layout.golden and constants.golden. --update accepts the present ones, and insists on a new line in
+the change list on top of <pigeon/plugin.h>; so does the gate itself of every commit, and of what is
+not committed yet. --quick leaves out what compiles headers and plugins by every compiler.
 """
 
 import argparse
@@ -19,6 +21,12 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 INCLUDE = os.path.join(os.path.dirname(os.path.dirname(HERE)), 'include')
 LAYOUT = os.path.join(HERE, 'layout.golden')
 CONSTANTS = os.path.join(HERE, 'constants.golden')
+FROZEN = {'pigeon_str', 'pigeon_bytes', 'pigeon_iface', 'pigeon_msg_id', 'pigeon_unit_result',
+          'pigeon_manifest'}
+ROWS = {'pigeon_option', 'pigeon_command'}  # grow by their array's stride, and have no size
+# What a struct or a function type may be made of, beside the ABI's own names.
+TYPES = {'const', 'void', 'char', 'int8_t', 'int16_t', 'int32_t', 'int64_t', 'uint8_t', 'uint16_t',
+         'uint32_t', 'uint64_t', 'union'}
 HELPERS = {'pigeon_prop'}  # of util.h: never crosses between broker and plugin
 WARN = ['-Wall', '-Wextra', '-Wshadow', '-Wundef', '-Werror']
 MATRIX = [('gcc', 'c', s) for s in ('c99', 'c11', 'c17')] + [('g++', 'c++', 'c++17')] + \
@@ -102,24 +110,33 @@ def member(declaration):
     function = re.match(r'[^()]*\(\s*\*\s*(\w+)\s*\)\s*\(', declaration)
     if function:
         return function.group(1)
-    found = re.fullmatch(r'[\w\s*]*?[\s*](\w+)(\[\w+\])?', declaration)
+    found = re.fullmatch(r'[\w\s*]*?[\s*](\w+)(\[\w+\]|\s*:\s*\d+)?', declaration)
     if not found:
         raise ValueError(f'not understood: {declaration!r}')
     return found.group(1)
 
 
-def structs():
-    """[(struct, [members])] of the ABI, in the order of the headers."""
-    text = out('gcc', '-E', '-P', '-I', INCLUDE, '-include', 'pigeon/plugin.h', '-x', 'c',
+def preprocessed():
+    return out('gcc', '-E', '-P', '-I', INCLUDE, '-include', 'pigeon/plugin.h', '-x', 'c',
                '/dev/null')
+
+
+def declared(text):
+    """[(struct, [declarations])] of the ABI, in the order of the headers."""
     found = []
     for m in re.finditer(r'typedef struct (pigeon_\w+)\s*\{', text):
         depth, end = 1, m.end()
         while depth:
             depth += (text[end] == '{') - (text[end] == '}')
             end += 1
-        found.append((m.group(1), [member(d) for d in split(text[m.end():end - 1])]))
+        found.append((m.group(1), list(split(text[m.end():end - 1]))))
     return found
+
+
+def function_types(text):
+    """[(name, declaration)] of the ABI's function types."""
+    return [(m.group(1), m.group(0)[len('typedef '):]) for m in
+            re.finditer(r'typedef [\w\s*]*\(\*(pigeon_\w+)\)\s*\([^;]*\)(?=;)', text)]
 
 
 def change_list():
@@ -246,14 +263,84 @@ def case_padding(gate, kinds):
 
 def case_size_first(gate, kinds):
     """L1: growable structs begin with their size."""
-    frozen = {'pigeon_str', 'pigeon_bytes', 'pigeon_iface', 'pigeon_msg_id', 'pigeon_unit_result',
-              'pigeon_manifest', 'pigeon_option', 'pigeon_command'}
     exceptions = {'pigeon_plugin': ['magic', 'size']}
     for struct, members in kinds:
-        if struct not in frozen:
+        if struct not in FROZEN | ROWS:
             want = exceptions.get(struct, ['size'])
             gate.report(members[:len(want)] == want, f'{struct} begins with its size',
                         f'it begins with {members[:2]}')
+
+
+def words(declaration):
+    """Type names in a declaration, without the names that it declares."""
+    found = []
+    for part in re.split(r'[(),;{}]', declaration):
+        part = re.sub(r'\[\w+\]', '', part).strip()
+        names = re.findall(r'\w+', part)
+        if not names:
+            continue
+        named = len([n for n in names if n not in ('const', 'void', 'union')]) > 1 or \
+            re.fullmatch(r'(const )?void[\s*]+(const )?\w+', part)
+        if re.fullmatch(r'\*\s*\w+', part):  # (*function)
+            continue
+        found += names[:-1] if named else names
+    return found
+
+
+def case_types(gate, text):
+    """L2: nothing whose size depends on the compiler, its options, or the C library."""
+    own = set(re.findall(r'typedef [^;{]*?\b(pigeon_\w+);', text)) | {s for s, _ in declared(text)} | \
+        {name for name, _ in function_types(text)}
+    rows = [(s, d) for s, ds in declared(text) for d in ds if s not in HELPERS]
+    bad = [f'{where}: {word}: {d}' for where, d in rows + function_types(text) for word in words(d)
+           if word not in TYPES and word not in own]
+    gate.report(not bad, 'only types that are the same everywhere', '\n'.join(bad))
+    bad = [f'{s}: {d}' for s, d in rows if re.search(r':\s*\d+$', d)]
+    gate.report(not bad, 'no bit-field', '\n'.join(bad))
+    bad = [f'{s}: {d}' for s, d in rows + function_types(text) if '...' in d]
+    gate.report(not bad, 'no function takes a variable number of arguments', '\n'.join(bad))
+    bad = re.findall(r'\benum\s+\w*\s*\{[^}]*PIGEON[^}]*\}|typedef\s+enum\b[^;]*pigeon_\w+;', text,
+                     re.I)
+    gate.report(not bad, 'no enum', '\n'.join(bad))
+
+
+def case_nesting(gate, text):
+    """V2: a struct that may grow lies in no other, or what follows it there would move."""
+    grows = {s for s, _ in declared(text)} - FROZEN
+    bad = [f'{s}: {d}' for s, ds in declared(text) for d in ds
+           if re.match(r'(const )?(\w+)\s+\w+(\[\w+\])?$', d) and
+           grows & set(re.findall(r'\w+', d.rsplit(None, 1)[0]))]
+    gate.report(not bad, 'no struct that may grow lies in another', '\n'.join(bad))
+    known = {s for s, _ in declared(text)}
+    gone = (FROZEN | ROWS) - known
+    gate.report(not gone, 'the list of frozen structs is right', ' '.join(gone))
+
+
+def git(*command):
+    done = subprocess.run(['git', '-C', HERE, *command], capture_output=True, text=True)
+    return done.stdout if done.returncode == 0 else ''
+
+
+def new_dated_lines(diff):
+    """Lines of the change list that a diff adds."""
+    return re.findall(r'^\+ \*   \d{4}-\d\d-\d\d .*$', diff, re.M)
+
+
+def case_commits(gate):
+    """V7: accepted copies change only together with a dated line on top of the header."""
+    goldens = [os.path.basename(LAYOUT), os.path.basename(CONSTANTS)]
+    header = os.path.join(INCLUDE, 'pigeon', 'plugin.h')
+    if not git('rev-parse', '--verify', 'HEAD') or not git('ls-files', '--', *goldens):
+        gate.skip('each change of the accepted copies came with a dated line', 'no history here')
+        return
+    commits = git('log', '--format=%H', '--diff-filter=M', '--', *goldens).split()
+    bad = [git('log', '-1', '--format=%h %s', c) for c in commits
+           if not new_dated_lines(git('show', '--format=', c, '--', header))]
+    gate.report(not bad, 'each change of the accepted copies came with a dated line', ''.join(bad))
+    ok = not git('diff', 'HEAD', '--', *goldens) or \
+        bool(new_dated_lines(git('diff', 'HEAD', '--', header)))
+    gate.report(ok, 'what is not committed yet has its dated line',
+                'the accepted copies differ from the last commit, the change list does not')
 
 
 def case_layout(gate, kinds):
@@ -318,20 +405,26 @@ def update(gate, kinds):
 def main():
     ap = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     ap.add_argument('--update', action='store_true', help='accept the present headers')
+    ap.add_argument('--quick', action='store_true', help='leave out the matrix of compilers')
     args = ap.parse_args()
     with tempfile.TemporaryDirectory(prefix='pigeon-abi-') as tmp:
         gate = Gate(tmp)
-        every = structs()
+        text = preprocessed()
+        every = [(s, [member(d) for d in ds]) for s, ds in declared(text)]
         kinds = [(s, m) for s, m in every if s not in HELPERS]
         if args.update:
             return update(gate, kinds)
-        case_headers(gate)
-        case_sample(gate)
+        if not args.quick:
+            case_headers(gate)
+            case_sample(gate)
+            case_helpers(gate)
         case_padding(gate, every)
+        case_types(gate, text)
+        case_nesting(gate, text)
         case_size_first(gate, kinds)
         case_layout(gate, kinds)
         case_constants(gate)
-        case_helpers(gate)
+        case_commits(gate)
     print(f'1..{gate.n}')
     print(f'# {gate.n} run, {gate.failed} failed')
     return 1 if gate.failed else 0
