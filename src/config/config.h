@@ -22,6 +22,8 @@ struct node;
 enum config_tristate { CONFIG_TRI_AUTO, CONFIG_TRI_TRUE, CONFIG_TRI_FALSE };
 enum config_access { CONFIG_ALLOW, CONFIG_DENY };
 enum config_denied_publish { CONFIG_ACKNOWLEDGE, CONFIG_DISCONNECT };
+enum config_bus_takeover { CONFIG_FRESH, CONFIG_SECOND };
+enum config_bus_down { CONFIG_LOCAL, CONFIG_REFUSE };
 enum config_durability_level { CONFIG_MEMORY, CONFIG_OS, CONFIG_DISK };
 enum config_protocol { CONFIG_MQTT, CONFIG_WEBSOCKET };
 enum config_run { CONFIG_INLINE, CONFIG_WORKER };
@@ -136,6 +138,10 @@ struct config {
     struct config_list plugins_dir; /* empty: the packaged directory */
     const char *persistence;        /* "memory": the plugin store-memory */
     const char *bus;                /* NULL: none; "redis": the plugin bus-redis */
+    int64_t bus_hello_ms;
+    int64_t bus_queue; /* bytes per other node */
+    enum config_bus_takeover bus_takeover;
+    enum config_bus_down on_bus_down;
     struct config_durability durability;
     enum config_tristate allow_anonymous; /* AUTO: loopback listeners only */
     enum config_access default_access;

@@ -44,6 +44,18 @@ static const struct core_option top_rows[] = {
     TOP("bus", bus, STRING, 0, NULL, NULL, RANGE(1, 64), CORE_NAME,
         "The bus to other nodes: `redis` means the plugin `bus-redis`. Not set: this node is "
         "alone."),
+    TOP("bus_hello", bus_hello_ms, TIME, 0, "5s", NULL, RANGE(100, 3600000), 0,
+        "Time between two hellos to the other nodes. One that was not heard for three of its own "
+        "is gone."),
+    TOP("bus_queue", bus_queue, SIZE, 0, "16M", NULL, RANGE(65536, INT64_C(1) << 40), 0,
+        "Bytes waiting for one other node. Beyond, QoS 0 is dropped and clients that publish QoS 1 "
+        "and 2 for it are not read; beyond twice as much, these are dropped, too."),
+    TOP("bus_takeover", bus_takeover, ENUM, RELOAD, "fresh", "fresh|second", NO_RANGE, 0,
+        "One client identifier on two nodes. `fresh`: the connection made last stays; `second`: "
+        "both stay, with a session each."),
+    TOP("on_bus_down", on_bus_down, ENUM, RELOAD, "local", "local|refuse", NO_RANGE, 0,
+        "What clients publish while the bus is down: `local`: reaches this node only; `refuse`: is "
+        "refused (0x97, not acknowledged in MQTT 3)."),
     TOP("allow_anonymous", allow_anonymous, ENUM, RELOAD, "auto", "auto|true|false", NO_RANGE, 0,
         "Whether clients come in that no plugin decided about. `auto`: over loopback addresses and "
         "unix sockets only. A listener that is open to the network needs `true` or `false` here or "

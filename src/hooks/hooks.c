@@ -1,4 +1,5 @@
 #include "hooks/hooks.h"
+#include "hooks/bus_priv.h"
 #include "hooks/chain.h"
 #include "hooks/pending.h"
 #include "hooks/plugin.h"
@@ -179,6 +180,30 @@ static int store_init(struct hooks *hooks)
     return r;
 }
 
+static bool is_bus(const struct hooks *hooks, const struct plugin *p)
+{
+    const char *value = hooks->config->bus;
+
+    return value && (strcmp(value, p->name) == 0 ||
+                     (strncmp(p->name, "bus-", 4) == 0 && strcmp(p->name + 4, value) == 0));
+}
+
+static int bus_init(struct hooks *hooks)
+{
+    struct plugin *p = NULL;
+    int r;
+
+    for (uint32_t i = 0; i < hooks->n_plugins; i++)
+        if (is_bus(hooks, &hooks->plugins[i]))
+            p = &hooks->plugins[i];
+    if (!p)
+        return 0;
+    r = bus_door_new(hooks, p, &hooks->bus);
+    if (r == -EINVAL)
+        refuse(hooks, p->name, p->file.path, "it does not provide a complete " PIGEON_IF_BUS);
+    return r;
+}
+
 static int loop_parts_init(struct hooks *hooks)
 {
     hooks->loop = calloc(hooks->n_loops, sizeof(struct hook_loop *));
@@ -215,6 +240,8 @@ static int build(struct hooks *hooks)
     r = chains_new(hooks, &hooks->chains);
     if (r == 0)
         r = store_init(hooks);
+    if (r == 0)
+        r = bus_init(hooks);
     return r < 0 ? r : loop_parts_init(hooks);
 }
 
@@ -388,6 +415,7 @@ void hooks_free(struct hooks **hooks)
     count_leaks(h);
     quiesce_free(&h->quiesce);
     store_free(&h->store);
+    bus_door_free(&h->bus);
     loop_parts_fini(h);
     for (uint32_t i = 0; i < h->n_plugins; i++)
         plugin_fini(&h->plugins[i]);

@@ -1,3 +1,4 @@
+#include "hooks/bus_priv.h"
 #include "hooks/chain.h"
 #include "hooks/plugin.h"
 #include <errno.h>
@@ -47,6 +48,8 @@ static void print_files(const struct hooks *hooks, FILE *out)
 void hooks_print(const struct hooks *hooks, FILE *out)
 {
     print_files(hooks, out);
+    if (hooks->bus)
+        fprintf(out, "bus: %s\n", bus_door_plugin(hooks->bus));
     if (hooks->chains)
         chains_print(hooks->chains, out);
 }

@@ -1,3 +1,4 @@
+#include "hooks/bus_priv.h"
 #include "hooks/chain.h"
 #include "hooks/host_priv.h"
 #include "hooks/pending.h"
@@ -73,6 +74,8 @@ static const void *get(void *inst, const char *id, uint32_t min_size)
         return &host_metrics_table;
     if (strcmp(id, PIGEON_IF_STORE_HOST) == 0 && store_host_table.size >= min_size)
         return &store_host_table;
+    if (strcmp(id, PIGEON_IF_BUS_HOST) == 0 && bus_host_table.size >= min_size)
+        return &bus_host_table;
     return NULL;
 }
 

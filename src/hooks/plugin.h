@@ -15,6 +15,7 @@
 #define METRICS_MAX 1024
 
 struct store;
+struct bus_door;
 struct chains;
 
 /* Counters of a plugin, any thread; shown by pigeon.metrics/1. */
@@ -95,6 +96,7 @@ struct hooks {
     uint32_t n_plugins;
     struct plugin *store_plugin; /* the primary store, NULL: none */
     struct store *store;
+    struct bus_door *bus; /* NULL: this node is alone */
     struct chains *chains;
     struct hook_loop **loop; /* n_loops */
 

@@ -143,9 +143,14 @@ static bool is_wanted(const struct config *config, const struct found *f)
            is_meant(config->bus, "bus-", f->name);
 }
 
-static bool is_only_store(const struct plugin_file *file)
+/* A store or a bus that nobody named is left alone. */
+static bool is_not_meant(const struct config *config, const struct found *f)
 {
-    return file->n_ifaces == 1 && plugin_file_provides(file, PIGEON_IF_STORE);
+    if (f->file.n_ifaces != 1)
+        return false;
+    if (plugin_file_provides(&f->file, PIGEON_IF_STORE))
+        return !is_meant(config->persistence, "store-", f->name);
+    return plugin_file_provides(&f->file, PIGEON_IF_BUS) && !is_meant(config->bus, "bus-", f->name);
 }
 
 /* `required: false` is heard for plugins that decide nothing. */
@@ -238,7 +243,7 @@ static int sort_out(struct hooks *hooks, struct found *f, const char *path, uint
     f->state = FOUND_AVAILABLE;
     if ((f->file.manifest.flags & PIGEON_F_ON_DEMAND) && !is_wanted(config, f))
         return 0;
-    if (is_only_store(&f->file) && !is_meant(config->persistence, "store-", f->name))
+    if (is_not_meant(config, f))
         return 0;
     against = objection(hooks, f, buf, sizeof(buf));
     if (against)
