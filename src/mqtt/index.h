@@ -18,6 +18,7 @@
 #define SUB_DURABLE             UINT64_C(16) /* the session outlives its connection: QoS > 0 is stored */
 #define SUB_ONLINE              UINT64_C(32) /* kept up to date for shared subscriptions only */
 #define SUB_CHECK_DELIVER       UINT64_C(64) /* a deliver rule or hook looks at what this one gets */
+#define SUB_REMOTE            UINT64_C(128) /* another node: has no session here, its QoS is 0 */
 #define SUB_ID_SHIFT            32           /* subscription identifier, 0: none */
 #define SUB_QOS(opts)           ((uint8_t)((opts)&SUB_QOS_MASK))
 #define SUB_ID(opts)            ((uint32_t)((opts) >> SUB_ID_SHIFT))
@@ -39,7 +40,7 @@ void share_unref(struct share **s);
 /* One receiver of a match, overlapping subscriptions merged. */
 struct receiver {
     struct index_who who;
-    uint64_t flags;      /* SUB_DURABLE, SUB_RETAIN_AS_PUBLISHED (any), SUB_CHECK_DELIVER (any) */
+    uint64_t flags;      /* SUB_DURABLE, SUB_RETAIN_AS_PUBLISHED (any), SUB_CHECK_DELIVER (any), SUB_REMOTE */
     uint8_t qos;         /* highest granted among the matching subscriptions [MQTT-3.3.4-2] */
     uint8_t n_ids;       /* capped at 255 */
     uint32_t first_id;   /* into match.ids [MQTT-3.3.4-4] */
@@ -85,10 +86,17 @@ int index_remove(struct index *ix, uint32_t loop, struct str filter, struct str 
  * nobody). */
 int index_match(struct index *ix, uint32_t loop, struct str topic, uint64_t from_session,
                 uint64_t version, struct match *m);
+/* [inside an epoch] For a message that came from another node: nobody of SUB_REMOTE gets it. `plain`:
+ * ordinary subscriptions get it; of the share groups only those named ("$share/NAME/filter") choose. */
+int index_match_from_bus(struct index *ix, uint32_t loop, struct str topic, uint64_t version,
+                         bool plain, const struct str *groups, uint32_t n_groups, struct match *m);
 /* [inside an epoch] Chooses again within one share group, leaving out `n` session numbers (members
  * that could not take the message). 0, or -ENOENT when nobody is left. */
 int index_choose(struct index *ix, uint32_t loop, const struct share *share,
                  const uint64_t *not_these, uint32_t n, struct receiver *r_rcpt);
+/* The same without members of SUB_REMOTE. */
+int index_choose_here(struct index *ix, uint32_t loop, const struct share *share,
+                      const uint64_t *not_these, uint32_t n, struct receiver *r_rcpt);
 /* [inside an epoch] Does any subscription match? */
 bool index_any(struct index *ix, struct str topic);
 

@@ -33,6 +33,10 @@ struct match_scratch {
 /* What a match asks of each subscription. */
 struct match_query {
     uint64_t from_session, version;
+    uint64_t look_at; /* options that may speak against a subscription */
+    bool from_bus;
+    const struct str *groups; /* from_bus: the share groups that get it */
+    uint32_t n_groups;
 };
 
 static int grow(void *array, uint32_t *cap, uint32_t want, size_t unit)
@@ -130,7 +134,8 @@ static inline bool entry_wants(const struct index_entry *entry, const struct mat
     if (!session)
         return false;
     uint64_t opts = atomic_load_explicit(&entry->opts, memory_order_acquire);
-    if (opts & SUB_NO_LOCAL && session == q->from_session) /* [MQTT-3.8.3-3] */
+    if (opts & q->look_at && /* [MQTT-3.8.3-3] */
+        (opts & SUB_REMOTE || session == q->from_session))
         return false;
     if (q->version && atomic_load_explicit(&entry->version, memory_order_relaxed) >= q->version)
         return false;
@@ -259,15 +264,25 @@ static uint32_t largest_last(struct match_scratch *s)
     return sum - swap.n;
 }
 
-static uint32_t collect_shared(struct match_scratch *s, uint32_t loop, struct receiver *out,
-                               uint32_t n)
+static bool group_is_named(const struct index_group *group, const struct match_query *q)
 {
+    for (uint32_t i = 0; i < q->n_groups; i++)
+        if (str_eq(q->groups[i], share_name(group->share)))
+            return true;
+    return false;
+}
+
+static uint32_t collect_shared(struct match_scratch *s, uint32_t loop, const struct match_query *q,
+                               struct receiver *out, uint32_t n)
+{
+    uint64_t without = q->from_bus ? SUB_REMOTE : 0;
     for (uint32_t l = 0; l < s->n_shared; l++) {
         for (uint32_t i = 0; i < s->shared[l].n; i++) {
             struct index_group *group =
                 atomic_load_explicit(&leaf_groups(s->shared[l].leaf)[i], memory_order_acquire);
             uint64_t opts;
-            if (!group || index_group_choose(group, loop, NULL, 0, &out[n], &opts) < 0)
+            if (!group || (q->from_bus && !group_is_named(group, q)) ||
+                index_group_choose(group, loop, NULL, 0, without, &out[n], &opts) < 0)
                 continue;
             add_id(s, &out[n], n, opts);
             n++;
@@ -335,7 +350,7 @@ static int collect(struct match *m, uint32_t loop, const struct match_query *q, 
         n = collect_merged(s, q, out);
     else if (s->n_leaves == 1)
         n = collect_one(s, &s->leaves[0], q, out);
-    n = collect_shared(s, loop, out, n);
+    n = collect_shared(s, loop, q, out, n);
     if (s->n_pairs && lay_out_ids(m, out, n) < 0)
         return -ENOMEM;
     if (several)
@@ -347,19 +362,40 @@ static int collect(struct match *m, uint32_t loop, const struct match_query *q, 
     return 0;
 }
 
-int index_match(struct index *ix, uint32_t loop, struct str topic, uint64_t from_session,
-                uint64_t version, struct match *m)
+static int match(struct index *ix, uint32_t loop, struct str topic, const struct match_query *q,
+                 bool plain, struct match *m)
 {
     m->n = m->n_ids = 0;
     m->any_durable = false;
-    struct match_query q = { .from_session = from_session, .version = version };
     uint32_t most = 0;
     int r = find_leaves(ix, topic, m->scratch, &most);
+    if (!plain)
+        m->scratch->n_leaves = 0;
     if (r == 0 && most > 0)
-        r = collect(m, loop, &q, most);
+        r = collect(m, loop, q, most);
     if (m->n == 0)
         memset(m->first, 0, (m->scratch->n_loops + 1) * sizeof(*m->first));
     return r;
+}
+
+int index_match(struct index *ix, uint32_t loop, struct str topic, uint64_t from_session,
+                uint64_t version, struct match *m)
+{
+    struct match_query q = { .from_session = from_session,
+                             .version = version,
+                             .look_at = SUB_NO_LOCAL };
+    return match(ix, loop, topic, &q, true, m);
+}
+
+int index_match_from_bus(struct index *ix, uint32_t loop, struct str topic, uint64_t version,
+                         bool plain, const struct str *groups, uint32_t n_groups, struct match *m)
+{
+    struct match_query q = { .version = version,
+                             .look_at = SUB_REMOTE,
+                             .from_bus = true,
+                             .groups = groups,
+                             .n_groups = n_groups };
+    return match(ix, loop, topic, &q, plain, m);
 }
 
 bool index_any(struct index *ix, struct str topic)

@@ -283,7 +283,7 @@ static bool is_among(uint64_t session, const uint64_t *these, uint32_t n)
 }
 
 int index_group_choose(struct index_group *group, uint32_t loop, const uint64_t *not_these,
-                       uint32_t n_not, struct receiver *r_rcpt, uint64_t *r_opts)
+                       uint32_t n_not, uint64_t without, struct receiver *r_rcpt, uint64_t *r_opts)
 {
     const struct index_leaf *members = ref_leaf(ref_load(&group->members));
     uint32_t n = atomic_load_explicit(&members->n, memory_order_acquire);
@@ -296,7 +296,7 @@ int index_group_choose(struct index_group *group, uint32_t loop, const uint64_t 
         const struct index_entry *entry = &leaf_entries(members)[at];
         uint64_t session = atomic_load_explicit(&entry->session, memory_order_acquire);
         uint64_t opts = atomic_load_explicit(&entry->opts, memory_order_acquire);
-        if (!session || is_among(session, not_these, n_not))
+        if (!session || opts & without || is_among(session, not_these, n_not))
             continue;
         bool online = opts & SUB_ONLINE;
         if (!online && (!seek_durable || !(opts & SUB_DURABLE)))
@@ -319,8 +319,8 @@ int index_group_choose(struct index_group *group, uint32_t loop, const uint64_t 
     return 0;
 }
 
-int index_choose(struct index *ix, uint32_t loop, const struct share *share,
-                 const uint64_t *not_these, uint32_t n, struct receiver *r_rcpt)
+static int choose(struct index *ix, uint32_t loop, const struct share *share,
+                  const uint64_t *not_these, uint32_t n, uint64_t without, struct receiver *r_rcpt)
 {
     struct str text = share_name(share);
     uint32_t before = share_prefix.len + share->group_len + 1;
@@ -331,8 +331,20 @@ int index_choose(struct index *ix, uint32_t loop, const struct share *share,
     struct index_group *group = group_find(spot.leaf, share_group(share), &position);
     struct receiver rcpt;
     uint64_t opts;
-    int r = group ? index_group_choose(group, loop, not_these, n, &rcpt, &opts) : -ENOENT;
+    int r = group ? index_group_choose(group, loop, not_these, n, without, &rcpt, &opts) : -ENOENT;
     if (r == 0)
         *r_rcpt = rcpt;
     return r;
+}
+
+int index_choose(struct index *ix, uint32_t loop, const struct share *share,
+                 const uint64_t *not_these, uint32_t n, struct receiver *r_rcpt)
+{
+    return choose(ix, loop, share, not_these, n, 0, r_rcpt);
+}
+
+int index_choose_here(struct index *ix, uint32_t loop, const struct share *share,
+                      const uint64_t *not_these, uint32_t n, struct receiver *r_rcpt)
+{
+    return choose(ix, loop, share, not_these, n, SUB_REMOTE, r_rcpt);
 }

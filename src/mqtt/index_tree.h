@@ -246,10 +246,11 @@ int index_share_set(struct index *ix, const struct index_path *p, struct str sha
                     uint64_t session, uint64_t set, uint64_t clear);
 int index_share_remove(struct index *ix, uint32_t loop, const struct index_path *p,
                        struct str share, uint64_t session);
-/* Chooses a member: fills all but the ids of *r_rcpt. 0 or -ENOENT. */
+/* Chooses a member with none of the options `without`: fills all but the ids of *r_rcpt. 0 or
+ * -ENOENT. */
 int index_group_choose(struct index_group *group, uint32_t loop, const uint64_t *not_these,
-                       uint32_t n, struct receiver *r_rcpt, uint64_t *r_opts);
+                       uint32_t n, uint64_t without, struct receiver *r_rcpt, uint64_t *r_opts);
 /* For a group that no reader can see. */
 void index_group_free(struct index_group *group);
 
-#define RECEIVER_FLAGS (SUB_DURABLE | SUB_RETAIN_AS_PUBLISHED | SUB_CHECK_DELIVER)
+#define RECEIVER_FLAGS (SUB_DURABLE | SUB_RETAIN_AS_PUBLISHED | SUB_CHECK_DELIVER | SUB_REMOTE)
