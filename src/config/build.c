@@ -332,7 +332,10 @@ static void read_plugin(struct builder *b, const struct node_pair *pair, struct 
                    STR_ARG(pair->key->text));
     read_block(b, &core_plugin, pair->value, pair->key->place, p, NULL, NULL);
     p->options = node_get(pair->value, "options");
+    const struct node_pair *run = node_get_pair(pair->value, STR("run"));
     const struct node_pair *workers = node_get_pair(pair->value, STR("workers"));
+    p->run_place = run ? run->value->place : p->place;
+    p->workers_place = workers ? workers->value->place : p->place;
     if (workers && p->run == CONFIG_INLINE)
         diag_error(b->d, workers->key->place, "'workers' needs 'run: worker'");
 }

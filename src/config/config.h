@@ -91,7 +91,7 @@ struct config_plugin {
     struct config_list only; /* topic filters; empty: all topics */
     bool allow_unstable;
     const struct node *options; /* for plugin_conf_new; NULL: none */
-    struct place place;
+    struct place place, run_place, workers_place; /* the latter two as `place` if not written */
 };
 
 struct config_durability_filter {

@@ -353,9 +353,9 @@ void loop_group_stop(struct loop_group *group)
         loop_stop(&group->loops[i]);
 }
 
-void loop_group_settle(struct loop_group *group)
+bool loop_group_settle(struct loop_group *group)
 {
-    bool waiting = true;
+    bool waiting = true, any = false;
 
     while (waiting) {
         waiting = false;
@@ -364,12 +364,13 @@ void loop_group_settle(struct loop_group *group)
 
             if (!mail_is_waiting(loop))
                 continue;
-            waiting = true;
+            waiting = any = true;
             turn_begin(loop);
             mail_run_mailbox(loop);
             turn_end(loop);
         }
     }
+    return any;
 }
 
 void loop_set_ops(struct loop *loop, const struct loop_ops *ops, void *ctx)

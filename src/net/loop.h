@@ -55,8 +55,9 @@ void loop_join(struct loop_group *group);
 /* [any] Stops every loop. */
 void loop_group_stop(struct loop_group *group);
 /* After loop_join: turns every loop on the calling thread, without waiting, until no mail is left,
- * so that objects under way between loops reach somebody who frees them. */
-void loop_group_settle(struct loop_group *group);
+ * so that objects under way between loops reach somebody who frees them. Was there any? Groups that
+ * post to one another are settled in turn until all say no. */
+bool loop_group_settle(struct loop_group *group);
 
 /* Before the loop runs. */
 void loop_set_ops(struct loop *loop, const struct loop_ops *ops, void *ctx);
