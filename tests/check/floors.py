@@ -11,7 +11,10 @@ import sources
 
 FLOORS = {'base': 0, 'config': 1, 'net': 1, 'wire': 1, 'mqtt': 2, 'hooks': 3, 'broker': 4,
           'conn': 5, 'pigeond': 6}
-PROGRAMS = {'bench': {'base', 'net', 'wire'}}  # programs beside pigeond, and what they may see
+# Programs and libraries beside pigeond, and what they may see.
+PROGRAMS = {'bench': {'base', 'net', 'wire'},
+            'mock': {'base', 'config', 'wire', 'mqtt'},
+            'plugin_tool': {'base', 'config', 'wire', 'mqtt', 'hooks', 'mock'}}
 QUOTED = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)"', re.M)
 ANGLED = re.compile(r'^[ \t]*#[ \t]*include[ \t]*<([^>]+)>', re.M)
 
