@@ -22,6 +22,11 @@
 #define PIGEON_ABI_MINOR 0u
 #define PIGEON_MAGIC     0x4e4f4750u /* "PGON" */
 #define PIGEON_EXPORT    __attribute__((visibility("default")))
+/* At a member that will go, with what takes its place: the author's compiler repeats it, the broker logs it once
+ * per plugin that still has it. Defined as nothing beforehand, it is silent. */
+#ifndef PIGEON_DEPRECATED
+#define PIGEON_DEPRECATED(instead) __attribute__((deprecated(instead)))
+#endif
 
 /* Does the other side's struct reach this member? */
 #define PIGEON_HAS(p, T, member)                                                                   \

@@ -105,7 +105,7 @@ static int options_init(struct hooks *hooks, struct plugin *p)
 }
 
 /* The file's parts go over to the plugin, but `found` still shows them. */
-static int plugin_init(struct hooks *hooks, struct plugin *p, const struct found *f)
+static int plugin_init(struct hooks *hooks, struct plugin *p, struct found *f)
 {
     char reason[1024];
     int r;
@@ -121,6 +121,7 @@ static int plugin_init(struct hooks *hooks, struct plugin *p, const struct found
         refuse(hooks, p->name, p->file.path, reason);
         return r;
     }
+    f->note = plugin_deprecated(p, hooks->deprecated, hooks->log);
     r = options_init(hooks, p);
     return r < 0 ? r : instances_init(hooks, p);
 }
@@ -258,6 +259,7 @@ int hooks_new(const struct hooks_setup *setup, struct hooks **r_hooks)
     hooks->log = setup->log;
     hooks->ops = setup->ops;
     hooks->broker = setup->broker;
+    hooks->deprecated = setup->deprecated ? setup->deprecated : deprecated_members;
     hooks->main_thread = pthread_self();
     pthread_mutex_init(&hooks->metric_lock, NULL);
     hooks->node_id = strdup(setup->node_id ? setup->node_id : "");

@@ -37,6 +37,7 @@ struct hooks_ops {
     void (*store_room)(void *broker, uint32_t loop); /* a full store has room again */
 };
 
+struct deprecated_member;
 struct hooks_setup {
     const struct config *config;
     struct loop_group *loops;
@@ -44,6 +45,7 @@ struct hooks_setup {
     const char *node_id;
     const struct hooks_ops *ops;
     void *broker;
+    const struct deprecated_member *deprecated; /* NULL: those of this ABI */
     FILE *report; /* hooks_print goes there at the end of hooks_new, also of one that fails; NULL: nowhere */
 };
 

@@ -27,6 +27,8 @@ static void print_found(const struct found *f, FILE *out)
     fprintf(out, "  %s: %s", f->name, state_name(f->state));
     if (f->fault)
         fprintf(out, " (%s)", f->fault);
+    if (f->note)
+        fprintf(out, " (deprecated: %s)", f->note);
     if (f->file.id) {
         fprintf(out, ", %s %s, %s, %s", f->file.id, f->file.version, f->file.license,
                 instances_name(f->file.manifest.flags));

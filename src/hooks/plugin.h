@@ -18,6 +18,14 @@ struct store;
 struct bus_door;
 struct chains;
 
+/* A member of the ABI that will go: using it still works, and is said once per plugin (V6). */
+struct deprecated_member {
+    const char *iface;  /* PIGEON_IF_*, "" for pigeon_plugin itself; NULL ends a table */
+    size_t offset;      /* of a pointer in its table */
+    const char *member; /* its name */
+    const char *help;   /* what takes its place */
+};
+
 /* Counters of a plugin, any thread; shown by pigeon.metrics/1. */
 struct plugin_stats {
     _Atomic uint32_t n_pending;      /* questions under way, the forgotten ones included */
@@ -74,6 +82,7 @@ struct found {
     struct plugin_file file;
     char *name;  /* of the plugin */
     char *fault; /* why refused, or why ignored */
+    char *note;  /* deprecated members that it uses, or NULL */
     enum found_state state;
     const struct config_plugin *block;
 };
@@ -89,6 +98,7 @@ struct hooks {
     char *node_id;
     const struct hooks_ops *ops;
     void *broker;
+    const struct deprecated_member *deprecated;
 
     struct found *found;
     uint32_t n_found, cap_found;
@@ -143,6 +153,11 @@ void hooks_forget_files(struct hooks *hooks);
 /* plugin_load.c: maps a judged file and fills in `p`; 0 or -EINVAL with the reason. Runs code of
  * the file. */
 int plugin_load(struct plugin *p, bool allow_unstable, struct log *log, char *reason, size_t size);
+/* Members of a loaded plugin's tables that will go, as text on the heap ("pigeon.auth/1: exchange");
+ * NULL: none. One log line says what takes their place. */
+char *plugin_deprecated(const struct plugin *p, const struct deprecated_member *rows,
+                        struct log *log);
+extern const struct deprecated_member deprecated_members[];
 
 /* hooks_quiesce.c */
 void quiesce_free(struct quiesce **q);

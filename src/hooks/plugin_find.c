@@ -324,6 +324,7 @@ void hooks_forget_files(struct hooks *hooks)
         plugin_file_fini(&hooks->found[i].file);
         free(hooks->found[i].name);
         free(hooks->found[i].fault);
+        free(hooks->found[i].note);
     }
     free(hooks->found);
 }

@@ -141,6 +141,67 @@ static int check_descriptor(struct loading *l, const pigeon_plugin *given)
     return r == 0 ? check_control(l) : r;
 }
 
+/* ---- what will go -------------------------------------------------------------------- */
+
+/* One row for each member that the headers mark with PIGEON_DEPRECATED:
+ *     { PIGEON_IF_AUTH, offsetof(pigeon_auth, exchange), "exchange", "use steps" }, */
+const struct deprecated_member deprecated_members[] = {
+    { NULL, 0, NULL, NULL },
+};
+
+/* The table of an interface and how far it reaches; NULL: not provided. */
+static const char *table_of(const struct plugin *p, const char *iface, size_t *r_size)
+{
+    const void *table = NULL;
+    uint32_t size = 0;
+
+    if (iface[0] == '\0') {
+        *r_size = sizeof(p->desc);
+        return (const char *)&p->desc;
+    }
+    for (uint32_t i = 0; i < p->desc.nprovides; i++)
+        if (strcmp(p->desc.provides[i].id, iface) == 0)
+            table = p->desc.provides[i].vtable;
+    if (table)
+        memcpy(&size, table, sizeof(size));
+    *r_size = size;
+    return table;
+}
+
+static bool uses_member(const struct plugin *p, const struct deprecated_member *row)
+{
+    void (*member)(void);
+    size_t size;
+    const char *table = table_of(p, row->iface, &size);
+
+    if (!table || size < row->offset + sizeof(member))
+        return false;
+    memcpy(&member, table + row->offset, sizeof(member));
+    return member != NULL;
+}
+
+char *plugin_deprecated(const struct plugin *p, const struct deprecated_member *rows,
+                        struct log *log)
+{
+    char names[512] = "", help[512] = "";
+
+    for (; rows->iface; rows++) {
+        size_t n = strlen(names), h = strlen(help);
+        const char *iface = rows->iface[0] ? rows->iface : "pigeon_plugin";
+
+        if (!uses_member(p, rows))
+            continue;
+        snprintf(names + n, sizeof(names) - n, "%s%s: %s", n ? ", " : "", iface, rows->member);
+        snprintf(help + h, sizeof(help) - h, "%s%s", h ? "; " : "", rows->help);
+    }
+    if (!names[0])
+        return NULL;
+    log_warn(log, "plugin_deprecated", LZ("plugin", p->name), LZ("uses", names), LZ("help", help));
+    return strdup(names);
+}
+
+/* ---- all of it ----------------------------------------------------------------------- */
+
 int plugin_load(struct plugin *p, bool allow_unstable, struct log *log, char *reason, size_t size)
 {
     struct loading l = { p, allow_unstable, log, reason, size };

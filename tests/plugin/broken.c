@@ -73,6 +73,8 @@ static const pigeon_option options[] = {
 
 #if defined(BROKEN_UNSTABLE)
 #define IFACE "x.test.thing/1"
+#elif defined(BROKEN_UNKNOWN)
+#define IFACE "org.example.thing/1"
 #else
 #define IFACE PIGEON_IF_AUTH
 #endif

@@ -118,6 +118,22 @@ class Gate(unittest.TestCase):
                   '    uint32_t flags;\n    uint32_t size;')
         self.fails('pigeon_flow begins with its size')
 
+    def test_a_deprecated_member_is_said_to_who_uses_it(self):
+        self.edit('auth.h', '(*exchange)(void *self, pigeon_req *req, const pigeon_exchange *exchange);',
+                  '(*exchange)(void *self, pigeon_req *req, const pigeon_exchange *exchange)\n'
+                  '        PIGEON_DEPRECATED("use steps");')
+        self.passes()
+        for use, extra, warns in (('auth.exchange', [], True), ('auth.authenticate', [], False),
+                                  ('auth.exchange', ['-DPIGEON_DEPRECATED(text)='], False)):
+            for compiler in ('gcc', 'clang'):
+                done = subprocess.run(
+                    [compiler, '-Wall', '-Wextra', '-I', os.path.join(self.root, 'include'), *extra,
+                     '-x', 'c', '-fsyntax-only', '-'], capture_output=True, text=True,
+                    input='#include <pigeon/plugin.h>\nint used(pigeon_auth auth);\n'
+                          f'int used(pigeon_auth auth)\n{{\n    return {use} != NULL;\n}}\n')
+                self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertEqual('use steps' in done.stderr, warns, done.stderr)
+
     # -- what is accepted, and by whom
 
     def test_a_member_in_the_middle_is_seen(self):

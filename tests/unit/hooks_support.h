@@ -27,6 +27,7 @@ struct world {
     struct log *log;
     FILE *log_file;
     struct hooks_ops ops;
+    const struct deprecated_member *deprecated;
 };
 
 /* Where meson puts tests/plugin, seen from the test's own file. */
@@ -99,6 +100,7 @@ static inline int world_start(struct world *w)
                                  .log = w->log,
                                  .node_id = "node",
                                  .ops = &w->ops,
+                                 .deprecated = w->deprecated,
                                  .broker = w };
     int r = hooks_new(&setup, &w->hooks);
 
@@ -142,6 +144,19 @@ static inline bool world_logged(struct world *w, const char *text)
         found = strstr(line, text) != NULL;
     fseek(w->log_file, 0, SEEK_END);
     return found;
+}
+
+/* Lines of the log with this text in them. */
+static inline uint32_t world_count(struct world *w, const char *text)
+{
+    char line[8192];
+    uint32_t n = 0;
+
+    rewind(w->log_file);
+    while (fgets(line, sizeof(line), w->log_file))
+        n += strstr(line, text) != NULL;
+    fseek(w->log_file, 0, SEEK_END);
+    return n;
 }
 
 /* ---- what the plugins counted -------------------------------------------------------- */

@@ -137,6 +137,73 @@ static void unstable_interfaces_need_the_operators_leave(void **state)
     world_fini(&w);
 }
 
+static void a_deprecated_member_is_said_once_and_shown(void **state)
+{
+    static const struct deprecated_member rows[] = {
+        { PIGEON_IF_AUTH, offsetof(pigeon_auth, authenticate), "authenticate", "use login" },
+        { PIGEON_IF_AUTH, sizeof(pigeon_auth), "beyond", "use nothing" },
+        { PIGEON_IF_BUS, offsetof(pigeon_bus, open), "open", "use nothing" },
+        { "", offsetof(pigeon_plugin, create), "create", "use make" },
+        { NULL, 0, NULL, NULL },
+    };
+    struct world w;
+    char *shown = NULL;
+    size_t size;
+    FILE *out;
+
+    (void)state;
+    world_init(&w, 4);
+    world_link(&w, "p0.so", "thing.so");
+    world_link(&w, "good.so", "modest.so"); /* has none of them */
+    w.deprecated = rows;
+    assert_int_equal(world_start(&w), 0);
+    assert_int_equal(world_count(&w, "plugin_deprecated"), 1);
+    assert_true(world_logged(&w, "pigeon.auth/1: authenticate, pigeon_plugin: create"));
+    assert_true(world_logged(&w, "use login; use make"));
+    out = open_memstream(&shown, &size);
+    hooks_print(w.hooks, out);
+    fclose(out);
+    assert_non_null(strstr(shown, "thing: taken (deprecated: pigeon.auth/1: authenticate,"));
+    assert_non_null(strstr(shown, "modest: taken, "));
+    free(shown);
+    world_fini(&w);
+}
+
+static void nothing_is_deprecated_in_this_abi(void **state)
+{
+    struct world w;
+
+    (void)state;
+    world_init(&w, 1);
+    world_link(&w, "p0.so", "thing.so");
+    assert_int_equal(world_start(&w), 0);
+    assert_int_equal(world_count(&w, "plugin_deprecated"), 0);
+    world_fini(&w);
+}
+
+static void an_unknown_interface_is_ignored_with_one_line(void **state)
+{
+    struct config_plugin b;
+    struct world w;
+
+    (void)state;
+    world_init(&w, 4);
+    world_link(&w, "unknown.so", "thing.so");
+    assert_int_equal(world_start(&w), 0);
+    assert_int_equal(w.hooks->n_plugins, 1);
+    assert_int_equal(world_count(&w, "plugin_interface_unknown"), 1);
+    assert_true(world_logged(&w, "org.example.thing/1"));
+    world_fini(&w);
+    world_init(&w, 4);
+    world_link(&w, "unstable.so", "thing.so");
+    b = block(&w, "thing");
+    b.allow_unstable = true;
+    with_block(&w, &b);
+    assert_int_equal(world_start(&w), 0);
+    assert_int_equal(world_count(&w, "plugin_interface_unknown"), 1);
+    world_fini(&w);
+}
+
 static void failing_check_create_and_options_stop_the_start(void **state)
 {
     (void)state;
@@ -414,6 +481,9 @@ int main(void)
         cmocka_unit_test(damaged_descriptors_are_refused),
         cmocka_unit_test(a_plugin_that_may_block_is_refused_inline),
         cmocka_unit_test(unstable_interfaces_need_the_operators_leave),
+        cmocka_unit_test(an_unknown_interface_is_ignored_with_one_line),
+        cmocka_unit_test(a_deprecated_member_is_said_once_and_shown),
+        cmocka_unit_test(nothing_is_deprecated_in_this_abi),
         cmocka_unit_test(failing_check_create_and_options_stop_the_start),
         cmocka_unit_test(an_executable_stack_is_refused),
         cmocka_unit_test(cut_off_files_are_refused_or_ignored_and_never_crash),
