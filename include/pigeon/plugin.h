@@ -2,6 +2,7 @@
  *
  * Changes (a golden copy of all layouts changes only together with a line here; not yet frozen):
  *   2026-11-24  1.0  first version
+ *   2026-11-24  1.0  admin.h; pigeon_req.flags
  *
  * A plugin is a shared object that exports one constant, `pigeon_plugin_v1`, written by PIGEON_PLUGIN.
  * The laws of growth, memory and threads are on top of <pigeon/types.h>.
@@ -18,6 +19,7 @@
 #include <pigeon/store.h>
 #include <pigeon/bus.h>
 #include <pigeon/control.h>
+#include <pigeon/admin.h>
 #include <pigeon/util.h>
 
 /* cancel: why */

@@ -223,6 +223,8 @@ typedef struct pigeon_sub {
     uint8_t    rsv[2];
 } pigeon_sub;
 
+#define PIGEON_REQ_EXPLAIN 1u /* an operator asks what you would say; nothing of it happens           */
+
 /* One question to a plugin. Pinned from PIGEON_PENDING to complete(), even if the client goes. */
 typedef struct pigeon_req {
     uint32_t     size;
@@ -232,6 +234,8 @@ typedef struct pigeon_req {
     PIGEON_PTR(const pigeon_client, client); /* NULL: no client, e.g. the will of a lost session     */
     PIGEON_PTR(void *, client_slot); /* one pointer per client and instance [loop]; freed by client_free */
     PIGEON_PTR(void, host_data);     /* the broker's                                                 */
+    uint32_t     flags;        /* PIGEON_REQ_*                                                       */
+    uint32_t     rsv;
 } pigeon_req;
 
 #endif

@@ -10,6 +10,7 @@ static int32_t refuse(struct ask *ask, const struct step *step, uint8_t reason, 
 {
     struct plugin *p = step->inst->plugin;
 
+    ask->how = ASK_BY_HOST;
     atomic_fetch_add_explicit(&p->stats.n_refused, 1, memory_order_relaxed);
     log_warn(ask->hl->hooks->log, "plugin_request_failed", LZ("plugin", p->name),
              LZ("hook", hook_name(step->hook)), LZ("reason", why));
@@ -110,7 +111,7 @@ static int32_t settle(struct ask *ask, const struct step *step, struct ask_slot 
         verdict = PIGEON_DENY;
     }
     if (added) {
-        if (acl_access(ask->hook) && !slot->failed)
+        if (acl_access(ask->hook) && !slot->failed && !ask_is_dry(ask))
             ask_remember(ask, step, slot, verdict);
         slot->values = NULL;
         slot->last = &slot->values;
@@ -172,10 +173,13 @@ static int finish(struct ask *ask);
 
 static void resume(struct ask *ask, const struct step *step, int32_t verdict)
 {
+    bool ends = is_final(ask, step, verdict);
     int r;
 
     ask->waiting = false;
-    if (is_final(ask, step, verdict)) {
+    if (ask->observer)
+        ask_tell(ask, step, verdict, ends);
+    if (ends) {
         r = finish(ask);
     } else {
         ask->entry++;
@@ -210,6 +214,7 @@ static void on_deadline(struct ask_slot *slot)
              LZ("outcome", step->next_on_deadline ? "next" : "deny"));
     ask->reason = 0;
     ask->text[0] = '\0';
+    ask->how = ASK_BY_DEADLINE;
     resume(ask, step, step->next_on_deadline ? PIGEON_NEXT : PIGEON_DENY);
 }
 
@@ -303,7 +308,7 @@ static int32_t ask_hook(struct ask *ask, const struct step *step)
     return PIGEON_PENDING;
 }
 
-static int32_t ask_entry(struct ask *ask, const struct step *step)
+static inline int32_t ask_entry(struct ask *ask, const struct step *step)
 {
     int32_t verdict = ENTRY_SKIP;
 
@@ -312,6 +317,30 @@ static int32_t ask_entry(struct ask *ask, const struct step *step)
     if (step->has_rules && ask_rules(ask, step, &verdict))
         return verdict;
     return step->fn.any ? ask_hook(ask, step) : verdict;
+}
+
+/* As ask_entry, and the observer learns who answered. */
+static int32_t ask_entry_seen(struct ask *ask, const struct step *step)
+{
+    int32_t verdict = ENTRY_SKIP;
+
+    ask->seen_ns = ask_clock_ns();
+    ask->how = ASK_BY_NOBODY;
+    if (step->only && !only_matches(step->only, message_topic(ask->message))) {
+        ask->how = ASK_BY_ONLY;
+        return ENTRY_SKIP;
+    }
+    if (step->has_rules && ask_rules_seen(ask, step, &verdict))
+        return verdict;
+    if (!step->fn.any)
+        return verdict;
+    ask->how = ASK_BY_HOOK;
+    if (ask_is_dry(ask)) {
+        ask->slot = ask->slot ? ask->slot : slot_get(ask->hl);
+        if (ask->slot)
+            ask->slot->req.flags = PIGEON_REQ_EXPLAIN;
+    }
+    return ask_hook(ask, step);
 }
 
 /* ---- the chain ----------------------------------------------------------------------- */
@@ -358,10 +387,12 @@ static void commit_rules(struct ask *ask)
 static int finish(struct ask *ask)
 {
     if (ask->slot) {
+        ask->slot->req.flags = 0;
         slot_put(ask->slot);
         ask->slot = NULL;
     }
-    if (ask->verdict == PIGEON_ALLOW && ask->values && ask->hook <= PIGEON_HOOK_EXCHANGE)
+    if (ask->verdict == PIGEON_ALLOW && ask->values && ask->hook <= PIGEON_HOOK_EXCHANGE &&
+        !ask_is_dry(ask))
         commit_rules(ask);
     if (ask->verdict != PIGEON_DENY) {
         ask->reason = 0;
@@ -390,15 +421,35 @@ static int go_on(struct ask *ask)
 
     for (; ask->entry < chain->n; ask->entry++) {
         const struct step *step = &chain->steps[ask->entry];
-        int32_t verdict = ask_entry(ask, step);
+        int32_t verdict = ask->observer ? ask_entry_seen(ask, step) : ask_entry(ask, step);
+        bool ends;
 
         if (verdict == PIGEON_PENDING)
             return ASK_WAIT;
-        if (verdict != ENTRY_SKIP && is_final(ask, step, verdict))
+        ends = verdict != ENTRY_SKIP && is_final(ask, step, verdict);
+        if (ask->observer)
+            ask_tell(ask, step, verdict, ends);
+        if (ends)
             return finish(ask);
     }
     end_of_chain(ask);
     return finish(ask);
+}
+
+/* Where the exchange stopped. A reload in between may have moved the plugin; without a place in the
+ * chain it has no say any more, and what was passed before does not let the client in. */
+static void find_entry(struct ask *ask, const struct exchange *x)
+{
+    const struct chain *chain = ask->chain;
+
+    ask->entry = x->entry;
+    ask->required_passed = x->required_passed;
+    if (x->entry < chain->n && chain->steps[x->entry].inst == x->inst)
+        return;
+    for (ask->entry = 0; ask->entry < chain->n; ask->entry++)
+        if (chain->steps[ask->entry].inst == x->inst)
+            return;
+    ask->required_passed = false;
 }
 
 /* The step after CONTINUE goes on where the first one stopped; any other begins a new exchange. */
@@ -409,8 +460,7 @@ static void begin_exchange(struct ask *ask)
     *ask->exchange_slot = NULL;
     if (x && ((struct exchange_info *)ask->subject)->view.stage == PIGEON_STAGE_CONTINUE) {
         ask->exchange = x;
-        ask->entry = x->entry;
-        ask->required_passed = x->required_passed;
+        find_entry(ask, x);
         return;
     }
     exchange_unref(&x);

@@ -45,6 +45,26 @@ struct ask_value {
     struct message *message;
 };
 
+/* Who answered for an entry: PIGEON_BY_* of <pigeon/admin.h>. */
+enum ask_how { ASK_BY_NOBODY, ASK_BY_RULE, ASK_BY_CACHE, ASK_BY_HOOK, ASK_BY_ONLY, ASK_BY_DEADLINE, ASK_BY_HOST };
+
+struct ask;
+struct step;
+struct ask_seen {
+    const struct step *step;
+    int32_t verdict;      /* PIGEON_NEXT where the entry was left out */
+    enum ask_how how;
+    bool is_final;        /* the chain has ended with it */
+    uint64_t ns;          /* until the answer was there */
+};
+/* Somebody looks on: `explain`, or a trace. Told of every entry in order, on the loop of the ask; with an
+ * observer each entry is evaluated, no shortcut is taken. dry: nothing is kept (no remembered verdict, no
+ * pushed rule) and the plugins see PIGEON_REQ_EXPLAIN. */
+struct ask_observer {
+    bool is_dry;
+    void (*seen)(struct ask_observer *observer, const struct ask *ask, const struct ask_seen *seen);
+};
+
 struct ask {
     /* by the caller */
     uint32_t hook;              /* PIGEON_HOOK_* */
@@ -53,8 +73,9 @@ struct ask {
     struct message *message;    /* for message hooks: reference given to the ask */
     void **exchange_slot;       /* EXCHANGE: the connection's handle of this exchange; NULL in it before the first
                                    step, see ask_exchange_end */
-    uint32_t listener;          /* whose chains apply: 0 the broker's, i + 1 those of config->listeners[i] */
+    uint32_t listener;          /* whose chains apply: 0 the broker's, else hooks_listener */
     bool denied_by_default;     /* CH3 for `authenticate`: nobody configured and anonymous is not allowed */
+    struct ask_observer *observer; /* NULL: nobody, or whoever traces the client. Outlives the ask */
     void (*done)(struct ask *ask);
 
     /* result */
@@ -77,6 +98,8 @@ struct ask {
     struct ask_value **last;     /* end of `values` */
     uint32_t entry;
     bool required_passed, waiting;
+    uint8_t how;                 /* enum ask_how; kept for an observer only */
+    uint64_t seen_ns;            /* when the entry was begun */
 };
 
 

@@ -17,6 +17,16 @@ static inline struct identity *ask_who(const struct ask *ask)
     return ask->who_now ? ask->who_now : ask->who;
 }
 
+/* ---- explain.c ---- */
+
+static inline bool ask_is_dry(const struct ask *ask)
+{
+    return ask->observer && ask->observer->is_dry;
+}
+/* Tells the observer what an entry came to. */
+void ask_tell(const struct ask *ask, const struct step *step, int32_t verdict, bool is_final);
+uint64_t ask_clock_ns(void);
+
 /* ---- ask_call.c ---- */
 
 /* Calls the hook on this loop; whatever number it returns. */
@@ -29,6 +39,8 @@ void ask_call_away(struct ask *ask, struct ask_slot *slot);
 /* The entry's rules, then what it said before. true: one of them is the answer. Else *r_verdict
  * says what the entry comes to if it has no hook to ask. */
 bool ask_rules(const struct ask *ask, const struct step *step, int32_t *r_verdict);
+/* The same for an observer: ask->how says which, and a dry question arms no deliver check. */
+bool ask_rules_seen(struct ask *ask, const struct step *step, int32_t *r_verdict);
 /* set_cache keeps a verdict only when it was the whole answer: a rewritten message is asked for
  * again. */
 void ask_remember(struct ask *ask, const struct step *step, const struct ask_slot *slot,

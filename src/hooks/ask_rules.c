@@ -63,6 +63,23 @@ bool ask_rules(const struct ask *ask, const struct step *step, int32_t *r_verdic
     return is_hit;
 }
 
+bool ask_rules_seen(struct ask *ask, const struct step *step, int32_t *r_verdict)
+{
+    const struct identity *who = ask_who(ask);
+    struct acl *acl = who && who->slots ? &who->slots->acl : NULL;
+    bool was_armed = acl && acl->armed;
+    bool by_rule = acl && acl->rules &&
+                   acl_decide(acl, step->inst->plugin->index, ask->hook, topic_of(ask)) !=
+                       PIGEON_NEXT;
+    bool is_hit = ask_rules(ask, step, r_verdict);
+
+    if (is_hit)
+        ask->how = by_rule ? ASK_BY_RULE : ASK_BY_CACHE;
+    if (acl && ask_is_dry(ask))
+        acl->armed = was_armed;
+    return is_hit;
+}
+
 bool ask_is_configured(const struct ask *ask)
 {
     uint32_t access = acl_access(ask->hook);

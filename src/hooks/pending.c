@@ -68,6 +68,21 @@ uint32_t slots_count_pending(const struct hook_loop *hl)
     return pending;
 }
 
+bool slots_ask(const struct hook_loop *hl, const struct step *steps, uint32_t n)
+{
+    uint32_t n_chunks = atomic_load_explicit(&hl->slots.n_chunks, memory_order_relaxed);
+
+    for (uint32_t i = 0; i < n_chunks; i++)
+        for (uint32_t k = 0; k < SLOT_CHUNK; k++) {
+            const struct ask_slot *slot = &hl->slots.chunks[i][k];
+
+            if (word_state(slot->word) != SLOT_FREE && slot->step >= steps &&
+                slot->step < steps + n)
+                return true;
+        }
+    return false;
+}
+
 struct ask_slot *slot_get(struct hook_loop *hl)
 {
     struct ask_slot *slot = hl->slots.free;
@@ -125,6 +140,7 @@ void slot_release(struct ask_slot *slot)
         atomic_fetch_sub_explicit(&inst->plugin->stats.n_pending, 1, memory_order_relaxed);
     slot->counted = false;
     slot->unseen = false;
+    slot->req.flags = 0;
     slot_forget(slot);
     identity_unref(&slot->who);
     subject_unref(&slot->subject);
@@ -223,7 +239,8 @@ static void pop(struct ask_slot *slot)
     uint64_t word = atomic_load_explicit(&slot->word, memory_order_acquire);
     enum slot_state state = word_state(word);
 
-    assert(state == SLOT_DONE || state == SLOT_RETURNED);
+    if ((state != SLOT_DONE && state != SLOT_RETURNED) || slot->popped)
+        return; /* slot_close() had been faster, or an earlier place in the queue has served it */
     timer_stop(loop_timers(slot->hl->loop), &slot->deadline);
     if (state == SLOT_DONE && is_awaited(slot))
         slot->fn(slot, (uint8_t)word);
@@ -239,28 +256,33 @@ static void on_results(struct loop *here, struct mail *m)
 
     (void)here;
     while (slot) {
-        struct ask_slot *next = slot->next;
+        struct ask_slot *next = slot->queue_next;
 
-        slot->next = oldest;
+        slot->queue_next = oldest;
         oldest = slot;
         slot = next;
     }
     while (oldest) {
-        struct ask_slot *next = oldest->next;
+        struct ask_slot *next = oldest->queue_next;
 
+        /* Who wins the word from here on queues it again; who has won it is seen by pop(). */
+        atomic_exchange_explicit(&oldest->queued, false, memory_order_acq_rel);
         pop(oldest);
         oldest = next;
     }
 }
 
-/* Only who won DONE or RETURNED comes here, so a slot is in the queue at most once. */
+/* For who has won DONE or RETURNED. A slot is in the queue at most once: it may be there still from
+ * an answer that slot_close() did not wait for. */
 static void push(struct ask_slot *slot)
 {
     struct hook_loop *hl = slot->hl;
     struct ask_slot *top = atomic_load_explicit(&hl->slots.results, memory_order_relaxed);
 
+    if (atomic_exchange_explicit(&slot->queued, true, memory_order_acq_rel))
+        return;
     do {
-        slot->next = top;
+        slot->queue_next = top;
     } while (!atomic_compare_exchange_weak_explicit(&hl->slots.results, &top, slot,
                                                     memory_order_acq_rel, memory_order_relaxed));
     if (!top) /* one wake-up per burst */

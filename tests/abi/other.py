@@ -10,7 +10,7 @@ import os
 import re
 import sys
 
-ORDER = ['types', 'option', 'host', 'auth', 'flow', 'events', 'store', 'bus', 'control', 'util',
+ORDER = ['types', 'option', 'host', 'auth', 'flow', 'events', 'store', 'bus', 'control', 'admin', 'util',
          'plugin']
 FROZEN = {'pigeon_str', 'pigeon_bytes', 'pigeon_iface', 'pigeon_msg_id', 'pigeon_unit_result',
           'pigeon_manifest', 'pigeon_prop'}
@@ -21,7 +21,7 @@ FIRST_NEW = {
     'pigeon_option': 'min', 'pigeon_command': 'rsv', 'pigeon_auth': 'authorize_subscribe',
     'pigeon_flow': 'published', 'pigeon_events': 'subscribed', 'pigeon_store': 'join',
     'pigeon_store_info': 'history', 'pigeon_store_host': 'queued', 'pigeon_bus': 'subscribe',
-    'pigeon_bus_host': 'state',
+    'pigeon_bus_host': 'state', 'pigeon_req': 'flags',
 }
 GROWTH = '    void (*later_1)(void);\n    void (*later_2)(void);\n    uint64_t later_3[2];\n'
 
