@@ -22,6 +22,8 @@ static void on_turn_begin(void *ctx)
 {
     struct shard *s = ctx;
     epoch_enter(&s->broker->epoch, s->index);
+    if (s->hooks)
+        hooks_turn_begin(s->hooks);
     if (s->index == 0)
         atomic_store_explicit(&s->broker->now_ms, loop_now_ms(s->loop), memory_order_relaxed);
 }
@@ -80,6 +82,8 @@ static bool on_turn_round(void *ctx)
 static void on_turn_end(void *ctx)
 {
     struct shard *s = ctx;
+    if (s->hooks)
+        hooks_turn_end(s->hooks);
     epoch_leave(&s->broker->epoch, s->index);
     epoch_reclaim(&s->broker->epoch, s->index);
 }
@@ -224,6 +228,8 @@ void broker_free(struct broker **p)
         shard_drop_sessions(&b->shards[i]);
     if (b->hooks)
         hooks_free(&b->hooks);
+    for (uint32_t i = 0; b->shards && i < b->n_loops; i++)
+        b->shards[i].hooks = NULL;
     for (uint32_t i = 0; b->shards && i < b->n_loops; i++)
         shard_fini(&b->shards[i]);
     if (b->credit)

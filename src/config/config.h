@@ -147,6 +147,7 @@ struct config {
     enum config_access default_access;
     enum config_denied_publish on_denied_publish;
     int64_t connect_timeout_ms, heartbeat_interval_ms, drain_timeout_ms;
+    int64_t hook_warn_ms; /* 0: off */
     int64_t restart_grace_ms;
     int64_t concurrency;          /* publishes of one loop between accept and completion */
     int64_t queue_limit;          /* packets of a client held before its CONNACK */

@@ -77,6 +77,10 @@ static const struct core_option top_rows[] = {
         "never."),
     TOP("restart_grace", restart_grace_ms, TIME, 0, "10s", NULL, RANGE(0, 86400000), 0,
         "After a crash, stored wills wait at least so long for their clients to come back."),
+    TOP("hook_warn", hook_warn_ms, TIME, RELOAD, "50ms", NULL, RANGE(0, 3600000), 0,
+        "A plugin that holds up its thread for longer in one call is logged (`plugin_slow`), an "
+        "event "
+        "loop that makes no turn for ten times as long, too (`loop_stalled`). 0: never."),
     TOP("concurrency", concurrency, INT, RELOAD, "10000", NULL, RANGE(1, 1000000), 0,
         "Publishes of one event loop between accept and completion; beyond, reading from "
         "publishers pauses."),

@@ -1,30 +1,71 @@
-/* crumb.h - who a loop has called into, for a crash or a stall that has to be blamed on a plugin
- * (F5); private to hooks/.
+/* crumb.h - who a thread has called into, for a crash or a stall that has to be blamed on a plugin
+ * (F5, F6); private to hooks/ and the crash handler.
  *
- * Every call of a plugin's function by an event loop stands between crumb_enter and crumb_leave.
- * The crumb is written by its own loop and read by anybody. */
+ * Every call of a plugin's function by a thread of the broker stands between crumb_enter and
+ * crumb_leave. A crumb belongs to one event loop (or worker); it is written by the thread that
+ * turns it and read by anybody, a signal handler included: crumb_here() finds the one of its
+ * thread. */
 #pragma once
+#include "hooks/timing.h"
 #include <pigeon/types.h>
-#include <stdatomic.h>
-#include <stddef.h>
 
 struct instance;
+struct watchdog;
 
 struct crumb {
-    _Atomic(struct instance *) inst; /* NULL: not in a plugin */
-    _Atomic uint32_t hook;
-    _Atomic uint64_t conn_id; /* 0: about no connection */
+    _Alignas(
+        64) struct timing *_Atomic call; /* NULL: not in a plugin; its n_calls tells calls apart */
+    _Atomic uint64_t conn_id;            /* 0: about no connection */
+    struct timing *timing;               /* [plugin][hook] */
+    uint64_t began_ns;                   /* of a call that is timed, else 0 */
+    _Atomic uint64_t turn;               /* odd within a turn of the loop */
+    struct watchdog *watchdog;           /* NULL: nobody watches */
+    const char *name;                    /* "loop", "worker" */
+    uint32_t index;
+    struct crumb *next; /* in hooks->crumbs */
 };
 
-static inline void crumb_enter(struct crumb *c, struct instance *inst, uint32_t hook,
-                               const pigeon_client *client)
+/* Zeroed before. Makes it known to who watches and to who reads the numbers, so: before the loops
+ * run, and it stays until hooks_free. `name` is borrowed and names the thread in the log; `index`
+ * is the loop's. 0 or -ENOMEM. */
+int crumb_init(struct crumb *c, struct hooks *hooks, const char *name, uint32_t index);
+/* Once no thread of the hooks runs any more. */
+void crumb_fini(struct crumb *c);
+
+/* The crumb of the calling thread; NULL: not a thread of the broker's, or before its first turn. */
+struct crumb *crumb_here(void);
+/* This thread leaves its crumbs there from now on, or nowhere. */
+void crumb_set_here(struct crumb *c);
+/* Around each turn of the crumb's loop. */
+void crumb_turn_begin(struct crumb *c);
+void crumb_turn_end(struct crumb *c);
+
+static inline struct timing *crumb_timing(const struct crumb *c, uint32_t plugin, uint32_t hook)
 {
-    atomic_store_explicit(&c->hook, hook, memory_order_relaxed);
-    atomic_store_explicit(&c->conn_id, client ? client->conn_id : 0, memory_order_relaxed);
-    atomic_store_explicit(&c->inst, inst, memory_order_relaxed);
+    return &c->timing[plugin * PIGEON_HOOK_COUNT + hook];
 }
 
+/* t: one of this crumb's own. */
+static inline void crumb_enter_at(struct crumb *c, struct timing *t, const pigeon_client *client)
+{
+    if (__builtin_expect(timing_count(t), 0))
+        c->began_ns = timing_clock();
+    atomic_store_explicit(&c->conn_id, client ? client->conn_id : 0, memory_order_relaxed);
+    atomic_store_explicit(&c->call, t, memory_order_relaxed);
+}
+
+static inline void crumb_leave_at(struct crumb *c, struct timing *t)
+{
+    atomic_store_explicit(&c->call, NULL, memory_order_relaxed);
+    if (__builtin_expect(c->began_ns != 0, 0)) {
+        timing_note(t, timing_clock() - c->began_ns);
+        c->began_ns = 0;
+    }
+}
+
+void crumb_enter(struct crumb *c, const struct instance *inst, uint32_t hook,
+                 const pigeon_client *client);
 static inline void crumb_leave(struct crumb *c)
 {
-    atomic_store_explicit(&c->inst, NULL, memory_order_relaxed);
+    crumb_leave_at(c, atomic_load_explicit(&c->call, memory_order_relaxed));
 }

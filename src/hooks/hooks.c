@@ -4,6 +4,7 @@
 #include "hooks/pending.h"
 #include "hooks/plugin.h"
 #include "hooks/store_priv.h"
+#include "hooks/watchdog.h"
 #include <errno.h>
 #include <stdlib.h>
 
@@ -220,6 +221,10 @@ static int loop_parts_init(struct hooks *hooks)
         hl->hooks = hooks;
         hl->loop = loop_group_at(hooks->loops, i);
         hl->store = hooks->store ? store_loop_of(hooks->store, i) : NULL;
+        if (crumb_init(&hl->crumb, hooks, "loop", i) < 0) {
+            free(hl);
+            return -ENOMEM;
+        }
         hooks->loop[i] = hl;
         if (slots_init(hl) < 0 || chains_flatten(hooks->chains, hl) < 0)
             return -ENOMEM;
@@ -385,7 +390,8 @@ static void loop_parts_fini(struct hooks *hooks)
         if (!hl)
             continue;
         slots_fini(hl);
-        chains_unflatten(hl);
+        crumb_fini(&hl->crumb);
+        hook_loop_drop_tables(hl);
         free(hl);
     }
     free(hooks->loop);
@@ -405,6 +411,28 @@ static void count_leaks(const struct hooks *hooks)
 void hooks_free(struct hooks **hooks)
 {
     struct hooks *h = *hooks;
+int hooks_watch(struct hooks *hooks)
+{
+    if (hooks->n_plugins == 0)
+        return 0;
+    return watchdog_new(hooks, (uint64_t)hooks->config->hook_warn_ms, &hooks->watchdog);
+}
+
+void hooks_set_warn(struct hooks *hooks, int64_t warn_ms)
+{
+    watchdog_set_warn(hooks->watchdog, (uint64_t)warn_ms);
+}
+
+void hooks_turn_begin(struct hook_loop *hl)
+{
+    crumb_turn_begin(&hl->crumb);
+}
+
+void hooks_turn_end(struct hook_loop *hl)
+{
+    crumb_turn_end(&hl->crumb);
+}
+
 
     *hooks = NULL;
     if (!h)
@@ -413,6 +441,7 @@ void hooks_free(struct hooks **hooks)
     h->stopping = true;
     loop_group_settle(h->loops); /* answers given by now: client_free can still be called */
     destroy_all(h);
+    watchdog_free(&h->watchdog);
     loop_group_settle(h->loops); /* their mail may still name slots and instances */
     count_leaks(h);
     quiesce_free(&h->quiesce);

@@ -58,6 +58,14 @@ int hooks_create(struct hooks *hooks);
  * of hooks_create; alone for `pigeond -t`, which does it in a child process. */
 int hooks_check(struct hooks *hooks);
 struct hook_loop *hooks_loop(struct hooks *hooks, uint32_t loop);
+/* Begins to watch over the loops (option hook_warn), until hooks_free; before their threads run. Nothing to do
+ * without plugins. 0 or negative errno. */
+int hooks_watch(struct hooks *hooks);
+/* The option has a new value. */
+void hooks_set_warn(struct hooks *hooks, int64_t warn_ms);
+/* Around every turn of the loop: for who watches, and for whom a crash is blamed on. */
+void hooks_turn_begin(struct hook_loop *hl);
+void hooks_turn_end(struct hook_loop *hl);
 /* Quiesces all instances: `done` on loop 0 when every plugin is through or has been given up. */
 void hooks_quiesce(struct hooks *hooks, void (*done)(void *arg), void *arg);
 /* Destroys all instances, loops no longer run; files stay mapped. Runs what mail is left (loop_group_settle)

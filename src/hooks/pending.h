@@ -2,11 +2,12 @@
  *
  * A slot holds everything that a question touches: request, references that pin the views, and the
  * memory that setters write into. Its word {generation, state, verdict} is the only thing that
- * other threads change, and every change of theirs is one compare-and-swap of the whole word (P5 of
- * docs/concurrency.md):
+ * other threads change, beside the queue, and every change of theirs is one compare-and-swap of the
+ * whole word (P5 of docs/concurrency.md):
  *
  *   FREE -> PENDING          the loop, before the hook is called
- *   PENDING -> FREE          the loop, when the hook answered by returning
+ *   PENDING -> FREE          the loop, when the hook answered by returning: a plain store, see
+ *                            slot_close
  *   PENDING -> DONE(verdict) complete(), which then queues the slot
  *   PENDING -> DEAD          the loop: deadline, client gone
  *   DEAD -> RETURNED         a late complete(), which then queues the slot and says E_GONE
@@ -34,7 +35,9 @@ typedef void (*slot_fn)(struct ask_slot *slot, int32_t verdict);
 
 struct ask_slot {
     _Atomic uint64_t word;
-    struct ask_slot *next; /* result queue, or free list */
+    struct ask_slot *next;       /* free list */
+    struct ask_slot *queue_next; /* result queue */
+    _Atomic bool queued;         /* in the result queue, once */
     struct hook_loop *hl;
     uint64_t token_base; /* loop and index, as they stand in a token */
     uint8_t mails_out;   /* [loop] hop and cancel mails not yet back */
@@ -97,6 +100,8 @@ int slots_init(struct hook_loop *hl);
 void slots_fini(struct hook_loop *hl);
 /* Slots that wait for an answer which may never come. */
 uint32_t slots_count_pending(const struct hook_loop *hl);
+/* Is a question under way whose step is one of these? The loop stands still. */
+bool slots_ask(const struct hook_loop *hl, const struct step *steps, uint32_t n);
 
 /* A free slot, grown if there is none; NULL: no memory or too many. Its token is not valid yet. */
 struct ask_slot *slot_get(struct hook_loop *hl);
@@ -131,10 +136,21 @@ static inline bool word_move(struct ask_slot *slot, uint64_t from, enum slot_sta
                                                    memory_order_acq_rel, memory_order_acquire);
 }
 
-/* PENDING -> FREE: true. false: complete() was faster, the slot comes through the queue. */
+/* PENDING -> FREE: true. false: complete() was faster, the slot comes through the queue.
+ *
+ * Only for a hook that has answered by returning: nobody may complete() its token then, so there is
+ * nobody to race with, and no locked instruction is spent on it. Against a plugin that does both at
+ * the same moment it is safe all the same: its complete() may win the word after the load and be
+ * overwritten; what it has queued is found to be nobody's when it is taken from the queue. */
 static inline bool slot_close(struct ask_slot *slot)
 {
-    return word_move(slot, word_make((uint32_t)slot->req.token, SLOT_PENDING, 0), SLOT_FREE, 0);
+    uint64_t word = atomic_load_explicit(&slot->word, memory_order_acquire);
+
+    if (word_state(word) != SLOT_PENDING)
+        return false;
+    atomic_store_explicit(&slot->word, word_make(word_generation(word), SLOT_FREE, 0),
+                          memory_order_release);
+    return true;
 }
 /* PENDING -> DEAD: true, and the plugin's cancel() has been called or is on its way there. */
 bool slot_kill(struct ask_slot *slot, int32_t why);

@@ -112,6 +112,8 @@ struct hooks {
 
     pthread_mutex_t metric_lock; /* registration only */
     _Atomic uint32_t n_metrics;
+    struct crumb *crumbs;    /* of every thread that calls plugins; constant while loops run */
+    struct watchdog *watchdog; /* NULL: not begun */
     struct metric *_Atomic metrics[METRICS_MAX];
 
     pthread_t
