@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Includes go down only: a file of src/<floor>/ sees its own floor, lower ones, and the plugin ABI.
 
-Plugins and examples see the ABI and their own folder, nothing else of this tree.
+Plugins and examples see the ABI and their own folder, nothing else of this tree; stores with a
+blocking library share plugins/store-lib/.
 """
 
 import os
@@ -44,9 +45,12 @@ def check_floor(path, code):
 
 
 def check_plugin(path, code):
+    folders = [os.path.dirname(path)]
+    if path.startswith('plugins/store-'):
+        folders.append('plugins/store-lib')
     for m in QUOTED.finditer(code):
-        target = os.path.join(sources.ROOT, os.path.dirname(path), m.group(1))
-        if '..' in m.group(1) or not os.path.isfile(target):
+        targets = [os.path.join(sources.ROOT, f, m.group(1)) for f in folders]
+        if '..' in m.group(1) or not any(map(os.path.isfile, targets)):
             yield f'{path}:{line_of(code, m)}: "{m.group(1)}" is not in the plugin\'s own folder'
 
 

@@ -1,0 +1,148 @@
+#include "db.h"
+#include <string.h>
+#include <zlib.h>
+
+/* ---- checksums ------------------------------------------------------------------------------- */
+
+static uLong sum_bytes(uLong sum, const void *ptr, uint32_t len)
+{
+    sum = crc32_z(sum, (const Bytef *)&len, sizeof(len));
+    return len ? crc32_z(sum, ptr, len) : sum;
+}
+
+static uLong sum_number(uLong sum, uint64_t n)
+{
+    return crc32_z(sum, (const Bytef *)&n, sizeof(n));
+}
+
+static int64_t sum_of_msg(const pigeon_msg *m)
+{
+    uLong sum = sum_bytes(crc32_z(0, NULL, 0), m->topic.ptr, m->topic.len);
+
+    sum = sum_bytes(sum, m->payload.ptr, m->payload.len);
+    sum = sum_bytes(sum, m->props.ptr, m->props.len);
+    sum = sum_bytes(sum, m->publisher.ptr, m->publisher.len);
+    sum = sum_bytes(sum, m->publisher_user.ptr, m->publisher_user.len);
+    sum = sum_number(sum, (uint64_t)m->qos << 16 | (uint64_t)m->retain << 8 | m->origin);
+    sum = sum_number(sum, (uint64_t)m->expires_ms);
+    sum = sum_number(sum, m->id.node);
+    return (int64_t)sum_number(sum, m->id.n);
+}
+
+static int64_t sum_of_sub(pigeon_str key, const pigeon_sub *s)
+{
+    uLong sum = sum_bytes(crc32_z(0, NULL, 0), key.ptr, key.len);
+
+    sum = sum_bytes(sum, s->filter.ptr, s->filter.len);
+    sum = sum_bytes(sum, s->effective.ptr, s->effective.len);
+    sum = sum_bytes(sum, s->share.ptr, s->share.len);
+    sum = sum_number(sum, s->id);
+    return (int64_t)sum_number(sum, (uint64_t)s->qos << 24 | (uint64_t)s->no_local << 16 |
+                                        (uint64_t)s->retain_as_published << 8 | s->retain_handling);
+}
+
+int64_t sum_of_session(uint64_t number, pigeon_str client, pigeon_bytes extra)
+{
+    uLong sum = sum_bytes(crc32_z(0, NULL, 0), client.ptr, client.len);
+
+    return (int64_t)sum_number(sum_bytes(sum, extra.ptr, extra.len), number);
+}
+
+/* ---- values ---------------------------------------------------------------------------------- */
+
+/* Borrowed: a statement runs and is reset while its batch is pinned. */
+void bind_str(sqlite3_stmt *s, int at, pigeon_str v)
+{
+    if (v.ptr)
+        sqlite3_bind_text64(s, at, v.ptr, v.len, SQLITE_STATIC, SQLITE_UTF8);
+    else
+        sqlite3_bind_null(s, at);
+}
+
+void bind_bytes(sqlite3_stmt *s, int at, pigeon_bytes v)
+{
+    if (v.len)
+        sqlite3_bind_blob64(s, at, v.ptr, v.len, SQLITE_STATIC);
+    else
+        sqlite3_bind_null(s, at);
+}
+
+pigeon_str column_str(sqlite3_stmt *s, int at)
+{
+    const char *ptr = (const char *)sqlite3_column_text(s, at);
+
+    return (pigeon_str){ .ptr = ptr, .len = (uint32_t)sqlite3_column_bytes(s, at) };
+}
+
+pigeon_bytes column_bytes(sqlite3_stmt *s, int at)
+{
+    const uint8_t *ptr = sqlite3_column_blob(s, at);
+
+    return (pigeon_bytes){ .ptr = ptr, .len = (uint32_t)sqlite3_column_bytes(s, at) };
+}
+
+void bind_msg(sqlite3_stmt *s, int at, const pigeon_msg *m)
+{
+    bind_str(s, at, m->topic);
+    bind_bytes(s, at + 1, m->payload);
+    bind_bytes(s, at + 2, m->props);
+    sqlite3_bind_int(s, at + 3, m->qos);
+    sqlite3_bind_int(s, at + 4, m->retain);
+    sqlite3_bind_int64(s, at + 5, m->expires_ms);
+    bind_str(s, at + 6, m->publisher);
+    bind_str(s, at + 7, m->publisher_user);
+    sqlite3_bind_int(s, at + 8, m->origin);
+    sqlite3_bind_int64(s, at + 9, (int64_t)m->id.node);
+    sqlite3_bind_int64(s, at + 10, (int64_t)m->id.n);
+    sqlite3_bind_int64(s, at + 11, sum_of_msg(m));
+}
+
+bool column_msg(sqlite3_stmt *s, int at, pigeon_msg *r_msg)
+{
+    *r_msg = (pigeon_msg){
+        .size = sizeof(*r_msg),
+        .topic = column_str(s, at),
+        .payload = column_bytes(s, at + 1),
+        .props = column_bytes(s, at + 2),
+        .qos = (uint8_t)sqlite3_column_int(s, at + 3),
+        .retain = (uint8_t)sqlite3_column_int(s, at + 4),
+        .expires_ms = sqlite3_column_int64(s, at + 5),
+        .publisher = column_str(s, at + 6),
+        .publisher_user = column_str(s, at + 7),
+        .origin = (uint8_t)sqlite3_column_int(s, at + 8),
+        .id = { (uint64_t)sqlite3_column_int64(s, at + 9),
+                (uint64_t)sqlite3_column_int64(s, at + 10) },
+    };
+    return sqlite3_column_int64(s, at + 11) == sum_of_msg(r_msg);
+}
+
+void bind_sub(sqlite3_stmt *s, int at, pigeon_str key, const pigeon_sub *sub)
+{
+    bind_str(s, at, key);
+    bind_str(s, at + 1, sub->filter);
+    bind_str(s, at + 2, sub->effective);
+    bind_str(s, at + 3, sub->share);
+    sqlite3_bind_int(s, at + 4, sub->qos);
+    sqlite3_bind_int(s, at + 5, sub->no_local);
+    sqlite3_bind_int(s, at + 6, sub->retain_as_published);
+    sqlite3_bind_int(s, at + 7, sub->retain_handling);
+    sqlite3_bind_int64(s, at + 8, sub->id);
+    sqlite3_bind_int64(s, at + 9, sum_of_sub(key, sub));
+}
+
+bool column_sub(sqlite3_stmt *s, int at, pigeon_str *r_key, pigeon_sub *r_sub)
+{
+    *r_key = column_str(s, at);
+    *r_sub = (pigeon_sub){
+        .size = sizeof(*r_sub),
+        .filter = column_str(s, at + 1),
+        .effective = column_str(s, at + 2),
+        .share = column_str(s, at + 3),
+        .qos = (uint8_t)sqlite3_column_int(s, at + 4),
+        .no_local = (uint8_t)sqlite3_column_int(s, at + 5),
+        .retain_as_published = (uint8_t)sqlite3_column_int(s, at + 6),
+        .retain_handling = (uint8_t)sqlite3_column_int(s, at + 7),
+        .id = (uint32_t)sqlite3_column_int64(s, at + 8),
+    };
+    return sqlite3_column_int64(s, at + 9) == sum_of_sub(*r_key, r_sub);
+}

@@ -1,0 +1,548 @@
+#include "db.h"
+#include "lockfile.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <pigeon/util.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define CHECKPOINT_PAGES 1000u
+#define PROBE_NS         INT64_C(1000000000)
+
+#define MSG_SCHEMA                                                                \
+    "topic TEXT NOT NULL, payload BLOB, properties BLOB, publish_qos INTEGER, "   \
+    "publish_retain INTEGER, expires_ms INTEGER, publisher TEXT, username TEXT, " \
+    "origin INTEGER, node INTEGER, number INTEGER, sum INTEGER"
+#define MSG_NAMES                                                                                \
+    "topic, payload, properties, publish_qos, publish_retain, expires_ms, publisher, username, " \
+    "origin, node, number, sum"
+#define MSG_MARKS "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
+#define SUB_NAMES \
+    "key, filter, effective, share, qos, no_local, retain_as_published, retain_handling, id, sum"
+
+static const char schema[] =
+    "CREATE TABLE format (number INTEGER NOT NULL);"
+    "CREATE TABLE sessions (session INTEGER PRIMARY KEY, client TEXT NOT NULL, due_ms INTEGER, "
+    "extra BLOB, sum INTEGER);"
+    "CREATE TABLE subscriptions (session INTEGER, key TEXT, filter TEXT, effective TEXT, "
+    "share TEXT, qos INTEGER, no_local INTEGER, retain_as_published INTEGER, "
+    "retain_handling INTEGER, id INTEGER, sum INTEGER, PRIMARY KEY (session, key)) WITHOUT ROWID;"
+    "CREATE TABLE retained (" MSG_SCHEMA ", UNIQUE (topic));"
+    "CREATE TABLE queue (pos INTEGER PRIMARY KEY, session INTEGER, qos INTEGER, retain INTEGER, "
+    "packet_id INTEGER, state INTEGER, share TEXT, ids BLOB, more INTEGER, " MSG_SCHEMA ");"
+    "CREATE TABLE recipients (pos INTEGER, session INTEGER, qos INTEGER, retain INTEGER, "
+    "packet_id INTEGER, state INTEGER, share TEXT, ids BLOB, PRIMARY KEY (pos, session)) "
+    "WITHOUT ROWID;"
+    "CREATE TABLE incoming (session INTEGER, packet_id INTEGER, PRIMARY KEY (session, packet_id)) "
+    "WITHOUT ROWID;"
+    "CREATE TABLE wills (session INTEGER PRIMARY KEY, due_ms INTEGER, extra BLOB, " MSG_SCHEMA ");";
+
+#define QUEUE_NAMES                                                                     \
+    "q.pos, q.session, q.qos, q.retain, q.packet_id, q.state, q.share, q.ids, q.more, " \
+    "q.topic, q.payload, q.properties, q.publish_qos, q.publish_retain, q.expires_ms, " \
+    "q.publisher, q.username, q.origin, q.node, q.number, q.sum"
+#define RCPT_NAMES "r.session, r.qos, r.retain, r.packet_id, r.state, r.share, r.ids"
+
+#define CLIENT "(SELECT client FROM sessions n WHERE n.session = s.session)"
+
+static const char *const texts[S_COUNT] = {
+    [S_BEGIN] = "BEGIN IMMEDIATE",
+    [S_COMMIT] = "COMMIT",
+    [S_ROLLBACK] = "ROLLBACK",
+    [S_SAVE] = "SAVEPOINT unit",
+    [S_SAVE_UNDO] = "ROLLBACK TO unit",
+    [S_SAVE_END] = "RELEASE unit",
+    [S_SESSION_PUT] = "INSERT INTO sessions (session, client, due_ms, extra, sum) "
+                      "VALUES (?1, ?2, NULL, ?3, ?4) ON CONFLICT (session) DO UPDATE SET "
+                      "client = ?2, due_ms = NULL, extra = ?3, sum = ?4",
+    [S_SESSION_OFF] = "UPDATE sessions SET due_ms = ?2 WHERE session = ?1",
+    [S_SESSION_DEL] = "DELETE FROM sessions WHERE session = ?1",
+    [S_SESSION_DEL_SUBS] = "DELETE FROM subscriptions WHERE session = ?1",
+    [S_SESSION_DEL_IN] = "DELETE FROM incoming WHERE session = ?1",
+    [S_SESSION_DEL_QUEUE] = "DELETE FROM queue WHERE pos >= ?2 AND session = ?1 AND more = 0",
+    [S_SESSION_DEL_INLINE] = "UPDATE queue SET session = NULL WHERE pos >= ?2 AND session = ?1",
+    [S_SESSION_MORE] = "SELECT pos FROM recipients WHERE pos >= ?2 AND session = ?1 LIMIT 1",
+    [S_SUB_PUT] = "REPLACE INTO subscriptions (session, " SUB_NAMES ") "
+                  "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    [S_SUB_DEL] = "DELETE FROM subscriptions WHERE session = ?1 AND key = ?2",
+    [S_SUB_HAS] = "SELECT 1 FROM subscriptions WHERE session = ?1 AND key = ?2",
+    [S_RETAIN_PUT] = "REPLACE INTO retained (" MSG_NAMES ") VALUES (" MSG_MARKS ")",
+    [S_RETAIN_DEL] = "DELETE FROM retained WHERE topic = ?1",
+    [S_RETAIN_HAS] = "SELECT 1 FROM retained WHERE topic = ?1",
+    [S_QUEUE_ADD] = "INSERT INTO queue (pos, session, qos, retain, packet_id, state, share, ids, "
+                    "more, " MSG_NAMES ") VALUES (?, ?, ?, ?, 0, 0, ?, ?, ?, " MSG_MARKS ") "
+                    "ON CONFLICT (pos) DO NOTHING",
+    [S_QUEUE_HAS] = "SELECT 1 FROM queue WHERE pos = ?1 AND session = ?2",
+    [S_QUEUE_MORE] = "UPDATE queue SET more = more + ?2 WHERE pos = ?1",
+    [S_QUEUE_UPD] = "UPDATE queue SET packet_id = ?3, state = ?4 WHERE pos = ?1 AND session = ?2",
+    [S_QUEUE_DEL] = "DELETE FROM queue WHERE pos = ?1 AND session = ?2 AND more = 0",
+    [S_QUEUE_INLINE_DEL] = "UPDATE queue SET session = NULL WHERE pos = ?1 AND session = ?2",
+    [S_QUEUE_END] = "DELETE FROM queue WHERE pos = ?1 AND session IS NULL AND more = 0",
+    [S_QUEUE_MOVE] = "UPDATE queue SET session = ?3, qos = ?4, retain = ?5, packet_id = 0, "
+                     "state = 0, share = ?6, ids = ?7 WHERE pos = ?1 AND session = ?2",
+    [S_RCPT_ADD] = "INSERT OR IGNORE INTO recipients (pos, session, qos, retain, packet_id, state, "
+                   "share, ids) VALUES (?1, ?2, ?3, ?4, 0, 0, ?5, ?6)",
+    [S_RCPT_HAS] = "SELECT 1 FROM recipients WHERE pos = ?1 AND session = ?2",
+    [S_RCPT_UPD] = "UPDATE recipients SET packet_id = ?3, state = ?4 "
+                   "WHERE pos = ?1 AND session = ?2",
+    [S_RCPT_DEL] = "DELETE FROM recipients WHERE pos = ?1 AND session = ?2",
+    [S_IN_ADD] = "INSERT OR IGNORE INTO incoming (session, packet_id) VALUES (?1, ?2)",
+    [S_IN_DEL] = "DELETE FROM incoming WHERE session = ?1 AND packet_id = ?2",
+    [S_IN_HAS] = "SELECT 1 FROM incoming WHERE session = ?1 AND packet_id = ?2",
+    [S_WILL_PUT] =
+        "REPLACE INTO wills (session, extra, " MSG_NAMES ") VALUES (?, ?, " MSG_MARKS ")",
+    [S_WILL_DUE] = "UPDATE wills SET due_ms = ?2 WHERE session = ?1",
+    [S_WILL_DEL] = "DELETE FROM wills WHERE session = ?1",
+    [S_WILL_HAS] = "SELECT 1 FROM wills WHERE session = ?1",
+    [S_SCAN_SESSIONS] = "SELECT session, client, due_ms, extra, sum FROM sessions "
+                        "WHERE session > ?1 ORDER BY session",
+    [S_SCAN_SUBS] = "SELECT session, " CLIENT ", " SUB_NAMES " FROM subscriptions s "
+                    "WHERE (session, key) > (?1, ?2) ORDER BY session, key",
+    [S_SCAN_RETAINED] = "SELECT rowid, " MSG_NAMES " FROM retained WHERE rowid > ?1 ORDER BY rowid",
+    [S_SCAN_QUEUE] = "SELECT " QUEUE_NAMES " FROM queue q WHERE q.pos >= ?1 ORDER BY q.pos",
+    [S_SCAN_RCPTS] = "SELECT " RCPT_NAMES " FROM recipients r WHERE r.pos = ?1 AND r.session > ?2 "
+                     "ORDER BY r.session",
+    [S_SCAN_QUEUE_OF] =
+        "SELECT " QUEUE_NAMES ", " RCPT_NAMES " FROM queue q LEFT JOIN recipients r "
+        "ON q.more > 0 AND r.pos = q.pos AND r.session = ?1 "
+        "WHERE q.pos > ?2 AND (q.session = ?1 OR r.session IS NOT NULL) "
+        "ORDER BY q.pos",
+    [S_SCAN_IN] = "SELECT session, packet_id, " CLIENT " FROM incoming s "
+                  "WHERE (session, packet_id) > (?1, ?2) ORDER BY session, packet_id",
+    [S_SCAN_WILLS] = "SELECT session, " CLIENT ", due_ms, extra, " MSG_NAMES " FROM wills s "
+                     "WHERE session > ?1 ORDER BY session",
+};
+
+int64_t db_now_ms(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_REALTIME, &ts);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* ---- results --------------------------------------------------------------------------------- */
+
+/* A disk without room and one that takes no writes are a matter of waiting; a failed fsync is none.
+ */
+static int32_t status_of_io(struct db *db, int rc)
+{
+    int error = sqlite3_system_errno(db->sql);
+
+    if (rc == SQLITE_IOERR_FSYNC || rc == SQLITE_IOERR_DIR_FSYNC)
+        return PIGEON_E_IO;
+    return error == ENOSPC || error == EDQUOT || error == EROFS ? PIGEON_E_FULL : PIGEON_E_IO;
+}
+
+int32_t db_status(struct db *db, int rc)
+{
+    int32_t status;
+
+    switch (rc & 0xff) {
+    case SQLITE_OK:
+    case SQLITE_ROW:
+    case SQLITE_DONE: return PIGEON_OK;
+    case SQLITE_NOMEM: status = PIGEON_E_NOMEM; break;
+    case SQLITE_FULL:
+    case SQLITE_READONLY: status = PIGEON_E_FULL; break;
+    case SQLITE_IOERR: status = status_of_io(db, rc); break;
+    case SQLITE_TOOBIG: status = PIGEON_E_TOOBIG; break;
+    default: status = PIGEON_E_IO; break;
+    }
+    if (status == PIGEON_E_FULL)
+        db->is_full = true;
+    snprintf(db->error, sizeof(db->error), "%s: %s (SQLite %d, errno %d)", db->path,
+             sqlite3_errmsg(db->sql), rc, sqlite3_system_errno(db->sql));
+    return status;
+}
+
+int32_t db_run(struct db *db, enum statement s)
+{
+    int rc = sqlite3_step(db->stmt[s]);
+    int32_t status = db_status(db, rc);
+
+    sqlite3_reset(db->stmt[s]);
+    return status;
+}
+
+int32_t db_has(struct db *db, enum statement s, bool *r_has)
+{
+    int rc = sqlite3_step(db->stmt[s]);
+    int32_t status = db_status(db, rc);
+
+    *r_has = rc == SQLITE_ROW;
+    sqlite3_reset(db->stmt[s]);
+    return status;
+}
+
+static int32_t exec(struct db *db, const char *text)
+{
+    return db_status(db, sqlite3_exec(db->sql, text, NULL, NULL, NULL));
+}
+
+/* ---- transactions ---------------------------------------------------------------------------- */
+
+static int32_t db_begin(void *self)
+{
+    return db_run(self, S_BEGIN);
+}
+
+/* With `synchronous = NORMAL` a commit is written to the log and survives the process; whether it
+ * survives the machine is up to the log's fsync, which is ours: that way each commit can choose.
+ * Checkpoints sync by themselves. */
+static int32_t sync_log(struct db *db)
+{
+    sqlite3_file *log = NULL;
+    int rc = sqlite3_file_control(db->sql, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
+
+    if (rc == SQLITE_OK && log && log->pMethods)
+        rc = log->pMethods->xSync(log, SQLITE_SYNC_NORMAL | SQLITE_SYNC_DATAONLY);
+    if (rc == SQLITE_OK)
+        return PIGEON_OK;
+    snprintf(db->error, sizeof(db->error), "%s-wal: fsync: %s (errno %d)", db->path,
+             sqlite3_errstr(rc), errno);
+    return PIGEON_E_IO;
+}
+
+static int32_t db_commit(void *self, uint32_t durability)
+{
+    struct db *db = self;
+    int32_t r = db_run(db, S_COMMIT);
+
+    return r == PIGEON_OK && durability >= PIGEON_DURABILITY_DISK ? sync_log(db) : r;
+}
+
+static void db_rollback(void *self)
+{
+    struct db *db = self;
+
+    if (!sqlite3_get_autocommit(db->sql))
+        db_run(db, S_ROLLBACK);
+    db_load_sessions(db);
+}
+
+int32_t db_load_sessions(struct db *db)
+{
+    sqlite3_stmt *s = db->stmt[S_SCAN_SESSIONS];
+    int rc;
+    int32_t status;
+
+    numbers_fini(&db->sessions);
+    sqlite3_bind_int64(s, 1, 0);
+    while ((rc = sqlite3_step(s)) == SQLITE_ROW)
+        if (numbers_put(&db->sessions, (uint64_t)sqlite3_column_int64(s, 0)))
+            rc = SQLITE_NOMEM;
+    status = db_status(db, rc);
+    sqlite3_reset(s);
+    return status;
+}
+
+/* ---- room and housekeeping ------------------------------------------------------------------- */
+
+static bool reserve_take(struct db *db)
+{
+    return db->reserve_fd >= 0 && posix_fallocate(db->reserve_fd, 0, db->reserve_bytes) == 0;
+}
+
+static bool db_make_room(void *self)
+{
+    struct db *db = self;
+
+    if (db->reserve_fd < 0 || db->reserve_is_used || ftruncate(db->reserve_fd, 0) < 0)
+        return false;
+    db->reserve_is_used = true;
+    return true;
+}
+
+static int64_t pragma_number(struct db *db, const char *text)
+{
+    sqlite3_stmt *s = NULL;
+    int64_t n = -1;
+
+    if (sqlite3_prepare_v2(db->sql, text, -1, &s, NULL) == SQLITE_OK &&
+        sqlite3_step(s) == SQLITE_ROW)
+        n = sqlite3_column_int64(s, 0);
+    sqlite3_finalize(s);
+    return n;
+}
+
+/* Is there room again: below its own bound, and a reserve on the disk? */
+static bool has_room(struct db *db)
+{
+    if (db->max_bytes) {
+        int64_t used =
+            pragma_number(db, "PRAGMA page_count") - pragma_number(db, "PRAGMA freelist_count");
+
+        if (used * pragma_number(db, "PRAGMA page_size") > db->max_bytes / 20 * 19)
+            return false;
+    }
+    return db->reserve_fd < 0 || reserve_take(db);
+}
+
+static void checkpoint(struct db *db)
+{
+    int rc;
+
+    if (db->wal_pages < db->checkpoint_at)
+        return;
+    rc = sqlite3_wal_checkpoint_v2(db->sql, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+    if (rc == SQLITE_OK)
+        db->checkpoint_at = CHECKPOINT_PAGES;
+    else /* it goes on in the log; tried again later */
+        db->checkpoint_at = db->wal_pages + CHECKPOINT_PAGES;
+    db->wal_pages = rc == SQLITE_OK ? 0 : db->wal_pages;
+}
+
+static bool db_idle(void *self)
+{
+    struct db *db = self;
+    int64_t now;
+
+    checkpoint(db);
+    if (!db->is_full)
+        return false;
+    now = db->host->now_ns(db->host->inst);
+    if (now - db->probe_at_ns < PROBE_NS)
+        return true;
+    db->probe_at_ns = now;
+    db->is_full = !has_room(db);
+    db->reserve_is_used = db->reserve_is_used && db->is_full;
+    return db->is_full;
+}
+
+static const char *db_error(void *self)
+{
+    return ((struct db *)self)->error;
+}
+
+const struct journal_engine db_engine = {
+    .begin = db_begin,
+    .unit = db_unit,
+    .commit = db_commit,
+    .rollback = db_rollback,
+    .rows = db_rows,
+    .make_room = db_make_room,
+    .idle = db_idle,
+    .error = db_error,
+};
+
+/* ---- opening --------------------------------------------------------------------------------- */
+
+static int on_wal(void *arg, sqlite3 *sql, const char *name, int pages)
+{
+    (void)sql;
+    (void)name;
+    ((struct db *)arg)->wal_pages = (uint32_t)pages;
+    return SQLITE_OK;
+}
+
+static int32_t refuse(struct db *db, const char *what)
+{
+    char text[700];
+
+    snprintf(text, sizeof(text), "%s: %s", what, db->error);
+    return db->host->fail(db->host->inst, "path", text);
+}
+
+static int32_t lock(struct db *db)
+{
+    char path[4096], who[64] = "";
+    int64_t pid;
+
+    snprintf(path, sizeof(path), "%s-lock", db->path);
+    db->lock_fd = lockfile_take(path, &pid);
+    if (db->lock_fd >= 0)
+        return PIGEON_OK;
+    if (pid)
+        snprintf(who, sizeof(who), " (process %lld)", (long long)pid);
+    if (db->lock_fd == -EWOULDBLOCK)
+        snprintf(
+            db->error, sizeof(db->error),
+            "another broker%s uses this store; stop it, or give this one a state_dir of its own",
+            who);
+    else
+        snprintf(db->error, sizeof(db->error), "%.400s: %s", path, strerror(-db->lock_fd));
+    return refuse(db, "the store cannot be locked");
+}
+
+static void reserve_open(struct db *db)
+{
+    if (!db->reserve_bytes)
+        return;
+    db->reserve_fd = open(db->reserve_path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    /* No room at the start: it is full, and says so when somebody wants to write. */
+    if (db->reserve_fd >= 0 && !reserve_take(db))
+        db->is_full = db->reserve_is_used = true;
+}
+
+static int32_t settings(struct db *db, int64_t cache_bytes)
+{
+    char text[160];
+    int64_t page = db->max_bytes && db->max_bytes < (1 << 20) ? 4096 : 8192;
+    int32_t r;
+
+    snprintf(text, sizeof(text), "PRAGMA page_size = %lld; PRAGMA locking_mode = EXCLUSIVE;",
+             (long long)page);
+    r = exec(db, text);
+    if (r == PIGEON_OK)
+        r = exec(db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
+                     "PRAGMA wal_autocheckpoint = 0; PRAGMA temp_store = MEMORY;"
+                     "PRAGMA cell_size_check = ON;");
+    if (r != PIGEON_OK)
+        return r;
+    page = pragma_number(db, "PRAGMA page_size");
+    snprintf(text, sizeof(text), "PRAGMA cache_size = -%lld;", (long long)(cache_bytes / 1024));
+    r = exec(db, text);
+    if (r == PIGEON_OK && db->max_bytes) {
+        snprintf(text, sizeof(text), "PRAGMA max_page_count = %lld;",
+                 (long long)(db->max_bytes / page));
+        r = exec(db, text);
+    }
+    sqlite3_wal_hook(db->sql, on_wal, db);
+    return r;
+}
+
+static int32_t check_format(struct db *db)
+{
+    char text[96];
+    int64_t format;
+
+    if (pragma_number(db, "SELECT count(*) FROM sqlite_master") == 0) {
+        snprintf(text, sizeof(text), "INSERT INTO format VALUES (%d); COMMIT;", DB_FORMAT);
+        int32_t r = exec(db, "BEGIN IMMEDIATE;");
+
+        if (r == PIGEON_OK)
+            r = exec(db, schema);
+        return r == PIGEON_OK ? exec(db, text) : r;
+    }
+    format = pragma_number(db, "SELECT number FROM format");
+    if (format == DB_FORMAT)
+        return PIGEON_OK;
+    snprintf(db->error, sizeof(db->error),
+             format < 0 ? "%s: this is not a store of Pigeon"
+                        : "%s: its format is %lld, this version knows %d; use the version that "
+                          "wrote it, or a newer one",
+             db->path, (long long)format, DB_FORMAT);
+    return PIGEON_E_NOTSUP;
+}
+
+static int32_t prepare(struct db *db)
+{
+    for (uint32_t i = 0; i < S_COUNT; i++) {
+        int rc = sqlite3_prepare_v3(db->sql, texts[i], -1, SQLITE_PREPARE_PERSISTENT, &db->stmt[i],
+                                    NULL);
+
+        if (rc != SQLITE_OK)
+            return db_status(db, rc);
+    }
+    return PIGEON_OK;
+}
+
+int32_t db_verify(struct db *db)
+{
+    sqlite3_stmt *s = NULL;
+    int rc = sqlite3_prepare_v2(db->sql, "PRAGMA integrity_check(1)", -1, &s, NULL);
+    int32_t r = db_status(db, rc);
+
+    if (r == PIGEON_OK)
+        r = db_status(db, rc = sqlite3_step(s));
+    if (r == PIGEON_OK && strcmp((const char *)sqlite3_column_text(s, 0), "ok") != 0) {
+        snprintf(db->error, sizeof(db->error), "%s: damaged: %s", db->path,
+                 (const char *)sqlite3_column_text(s, 0));
+        r = PIGEON_E_IO;
+    }
+    sqlite3_finalize(s);
+    return r;
+}
+
+static int32_t open_all(struct db *db, int64_t cache_bytes)
+{
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |
+                SQLITE_OPEN_PRIVATECACHE | SQLITE_OPEN_EXRESCODE;
+    int32_t r = lock(db);
+    int rc, fd;
+
+    if (r != PIGEON_OK)
+        return r;
+    fd = open(db->path, O_RDWR | O_CREAT | O_CLOEXEC, 0600); /* its log takes the same mode */
+    if (fd >= 0)
+        close(fd);
+    rc = sqlite3_open_v2(db->path, &db->sql, flags, NULL);
+    r = db_status(db, rc);
+    if (r == PIGEON_OK)
+        r = settings(db, cache_bytes);
+    if (r == PIGEON_OK)
+        r = check_format(db);
+    if (r == PIGEON_OK)
+        r = prepare(db);
+    if (r == PIGEON_OK)
+        r = db_load_sessions(db);
+    if (r != PIGEON_OK)
+        return refuse(db, "the store cannot be opened");
+    reserve_open(db);
+    return PIGEON_OK;
+}
+
+static char *path_of(const pigeon_host *host, const pigeon_conf *conf)
+{
+    pigeon_str path = host->conf_str(conf, "path");
+    char text[4096];
+
+    if (path.len)
+        return strdup(path.ptr);
+    if (!host->state_dir || !host->state_dir[0])
+        return NULL;
+    snprintf(text, sizeof(text), "%s/store.sqlite", host->state_dir);
+    return strdup(text);
+}
+
+int32_t db_open(const pigeon_host *host, const pigeon_conf *conf, struct db **r_db)
+{
+    struct db *db = calloc(1, sizeof(*db));
+    char text[4200];
+    int32_t r;
+
+    if (!db)
+        return PIGEON_E_NOMEM;
+    db->host = host;
+    db->lock_fd = db->reserve_fd = -1;
+    db->checkpoint_at = CHECKPOINT_PAGES;
+    db->reserve_bytes = host->conf_int(conf, "reserve");
+    db->max_bytes = host->conf_int(conf, "max_bytes");
+    db->salvage = host->conf_int(conf, "salvage");
+    db->path = path_of(host, conf);
+    if (!db->path) {
+        db_close(&db);
+        return host->fail(host->inst, "path", "set state_dir, or path to the file of the store");
+    }
+    snprintf(text, sizeof(text), "%s-reserve", db->path);
+    db->reserve_path = strdup(text);
+    r = db->reserve_path ? open_all(db, host->conf_int(conf, "cache")) : PIGEON_E_NOMEM;
+    if (r != PIGEON_OK)
+        db_close(&db);
+    else
+        *r_db = db;
+    return r;
+}
+
+void db_close(struct db **db)
+{
+    struct db *d = *db;
+
+    *db = NULL;
+    if (!d)
+        return;
+    for (uint32_t i = 0; i < S_COUNT; i++)
+        sqlite3_finalize(d->stmt[i]);
+    sqlite3_close(d->sql);
+    if (d->reserve_fd >= 0)
+        close(d->reserve_fd);
+    if (d->lock_fd >= 0)
+        close(d->lock_fd);
+    numbers_fini(&d->sessions);
+    free(d->path);
+    free(d->reserve_path);
+    free(d);
+}

@@ -1,0 +1,121 @@
+/* db.h - one SQLite database as a store: file, schema, statements. Used by one thread at a time:
+ * the one that opens and closes it, in between the journal's.
+ *
+ * Rows are plain columns in order of arrival, so that appending is cheap and `sqlite3 FILE 'select
+ * * from queue'` shows what waits. A message stands once, with its first recipient beside it;
+ * further recipients have rows of their own. Each row carries a checksum of what never changes in
+ * it. */
+#pragma once
+#include "journal.h"
+#include "numbers.h"
+#include <sqlite3.h>
+
+#define DB_FORMAT 1
+
+/* Values in `sessions` beside a first position. */
+#define QUEUE_UNKNOWN 0          /* look through all of it */
+#define QUEUE_EMPTY   UINT64_MAX /* nothing was ever queued for it */
+
+enum statement {
+    S_BEGIN,
+    S_COMMIT,
+    S_ROLLBACK,
+    S_SAVE,
+    S_SAVE_UNDO,
+    S_SAVE_END,
+    S_SESSION_PUT,
+    S_SESSION_OFF,
+    S_SESSION_DEL,
+    S_SESSION_DEL_SUBS,
+    S_SESSION_DEL_IN,
+    S_SESSION_DEL_QUEUE,
+    S_SESSION_DEL_INLINE,
+    S_SESSION_MORE,
+    S_SUB_PUT,
+    S_SUB_DEL,
+    S_RETAIN_PUT,
+    S_RETAIN_DEL,
+    S_QUEUE_ADD,
+    S_QUEUE_HAS,
+    S_QUEUE_MORE,
+    S_QUEUE_UPD,
+    S_QUEUE_DEL,
+    S_QUEUE_INLINE_DEL,
+    S_QUEUE_END,
+    S_QUEUE_MOVE,
+    S_RCPT_ADD,
+    S_RCPT_HAS,
+    S_RCPT_UPD,
+    S_RCPT_DEL,
+    S_IN_ADD,
+    S_IN_DEL,
+    S_IN_HAS,
+    S_WILL_PUT,
+    S_WILL_DUE,
+    S_WILL_DEL,
+    S_WILL_HAS,
+    S_SUB_HAS,
+    S_RETAIN_HAS,
+    S_SCAN_SESSIONS,
+    S_SCAN_SUBS,
+    S_SCAN_RETAINED,
+    S_SCAN_QUEUE,
+    S_SCAN_RCPTS,
+    S_SCAN_QUEUE_OF,
+    S_SCAN_IN,
+    S_SCAN_WILLS,
+    S_COUNT
+};
+
+struct db {
+    const pigeon_host *host;
+    sqlite3 *sql;
+    sqlite3_stmt *stmt[S_COUNT];
+    struct numbers sessions; /* that exist; value: where its queue may begin */
+    char *path, *reserve_path;
+    int lock_fd, reserve_fd;
+    int64_t reserve_bytes, max_bytes;
+    int64_t probe_at_ns;
+    uint32_t wal_pages, checkpoint_at;
+    bool is_full, reserve_is_used;
+    bool salvage; /* leave damaged rows out */
+    uint64_t n_damaged;
+    char error[512];
+};
+
+/* Errors have been said to the host. */
+int32_t db_open(const pigeon_host *host, const pigeon_conf *conf, struct db **r_db);
+void db_close(struct db **db);
+/* Does the file pass SQLite's own check? PIGEON_OK, or PIGEON_E_IO with db->error. Reads all of it.
+ */
+int32_t db_verify(struct db *db);
+
+/* What SQLite's result comes to: PIGEON_OK for OK, ROW and DONE; db->error says more. */
+int32_t db_status(struct db *db, int rc);
+/* Runs a statement that has its values and returns no rows; resets it. */
+int32_t db_run(struct db *db, enum statement s);
+/* Does the statement that has its values give a row? Resets it. */
+int32_t db_has(struct db *db, enum statement s, bool *r_has);
+/* After a rollback: what was in memory of the sessions is read again. */
+int32_t db_load_sessions(struct db *db);
+int64_t db_now_ms(void); /* UNIX time: stored times must outlive a boot */
+
+/* apply.c, rows.c: the engine's functions. */
+int32_t db_unit(void *db, const pigeon_batch *batch, const pigeon_unit *unit, uint32_t *r_gone);
+int32_t db_rows(void *db, struct journal_cursor *c, struct journal_row *room, journal_row_fn row,
+                void *arg);
+extern const struct journal_engine db_engine;
+
+/* columns.c: values of messages and subscriptions, their checksums. `at` is the first parameter or
+ * column. */
+void bind_str(sqlite3_stmt *s, int at, pigeon_str v);
+void bind_bytes(sqlite3_stmt *s, int at, pigeon_bytes v);
+pigeon_str column_str(sqlite3_stmt *s, int at);
+pigeon_bytes column_bytes(sqlite3_stmt *s, int at);
+void bind_msg(sqlite3_stmt *s, int at, const pigeon_msg *msg);
+bool column_msg(sqlite3_stmt *s, int at, pigeon_msg *r_msg); /* false: damaged */
+void bind_sub(sqlite3_stmt *s, int at, pigeon_str key, const pigeon_sub *sub);
+bool column_sub(sqlite3_stmt *s, int at, pigeon_str *r_key, pigeon_sub *r_sub);
+int64_t sum_of_session(uint64_t number, pigeon_str client, pigeon_bytes extra);
+#define MSG_COLUMNS 12
+#define SUB_COLUMNS 10
