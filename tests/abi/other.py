@@ -10,8 +10,6 @@ import os
 import re
 import sys
 
-ORDER = ['types', 'option', 'host', 'auth', 'flow', 'events', 'store', 'bus', 'control', 'admin', 'util',
-         'plugin']
 FROZEN = {'pigeon_str', 'pigeon_bytes', 'pigeon_iface', 'pigeon_msg_id', 'pigeon_unit_result',
           'pigeon_manifest', 'pigeon_prop'}
 # The first member that an older header does not have.
@@ -27,12 +25,15 @@ GROWTH = '    void (*later_1)(void);\n    void (*later_2)(void);\n    uint64_t l
 
 
 def whole(include):
-    """All headers in one, in an order in which each finds what it needs."""
-    text = ''
-    for name in ORDER:
-        with open(os.path.join(include, 'pigeon', name + '.h'), encoding='utf-8') as f:
-            text += re.sub(r'^#include <pigeon/.*>\n', '', f.read(), flags=re.M)
-    return text
+    """All headers in one, in the order in which <pigeon/plugin.h> includes them."""
+    included = re.compile(r'^#include <(pigeon/.*)>\n', re.M)
+
+    def read(name):
+        with open(os.path.join(include, name), encoding='utf-8') as f:
+            return f.read()
+    plugin = read('pigeon/plugin.h')
+    return ''.join(included.sub('', text) for text in
+                   [read(name) for name in included.findall(plugin)] + [plugin])
 
 
 def struct(text, name):

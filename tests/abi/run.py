@@ -117,8 +117,8 @@ def member(declaration):
 
 
 def preprocessed():
-    return out('gcc', '-E', '-P', '-I', INCLUDE, '-include', 'pigeon/plugin.h', '-x', 'c',
-               '/dev/null')
+    return out('gcc', '-E', '-P', '-DPIGEON_DEPRECATED(instead)=', '-I', INCLUDE,
+               '-include', 'pigeon/plugin.h', '-x', 'c', '/dev/null')
 
 
 def declared(text):

@@ -74,18 +74,16 @@ class Gate(unittest.TestCase):
         self.passes()
 
     def test_types_that_are_not_the_same_everywhere_are_refused(self):
-        for member in ('long n;', 'time_t when;', '_Bool is;', 'unsigned n;', 'size_t n;',
-                       'void (*fn)(long n);', 'off_t (*fn)(void *self);', 'enum colour c;',
-                       'double d;'):
-            with self.subTest(member=member):
-                self.edit('types.h', '#include <stdint.h>',
-                          '#include <stdint.h>\n#include <sys/types.h>\n#include <time.h>\n'
-                          'enum colour { RED };')
-                self.edit('auth.h', AUTH_END, f'    {member}\n{AUTH_END}')
-                self.fails('only types that are the same everywhere')
-            self.edit('auth.h', f'    {member}\n', '')
-            self.edit('types.h', '#include <sys/types.h>\n#include <time.h>\nenum colour { RED };',
-                      '')
+        members = ('long a;', 'time_t b;', '_Bool c;', 'unsigned d;', 'size_t e;',
+                   'void (*f)(long n);', 'off_t (*g)(void *self);', 'enum colour h;', 'double i;')
+        self.edit('types.h', '#include <stdint.h>', '#include <stdint.h>\n#include <sys/types.h>\n'
+                  '#include <time.h>\nenum colour { RED };')
+        self.edit('auth.h', AUTH_END, ''.join(f'    {m}\n' for m in members) + AUTH_END)
+        code, text = self.gate()
+        self.assertNotEqual(code, 0)
+        self.assertRegex(text, r'(?m)^not ok \d+ - only types that are the same everywhere')
+        for member in members:
+            self.assertRegex(text, rf'(?m)^# pigeon_auth: \w+: {re.escape(member[:-1])}$')
 
     def test_enums_bit_fields_and_ellipses_are_refused(self):
         self.edit('auth.h', AUTH_END, '    uint32_t a : 3;\n    uint32_t b : 29;\n'
@@ -105,13 +103,14 @@ class Gate(unittest.TestCase):
         self.fails('no struct has padding, 32-bit ARM')
 
     def test_a_struct_that_may_grow_within_another_is_refused(self):
-        for member in ('pigeon_auth auth;', 'const pigeon_flow flow;', 'pigeon_auth auths[2];'):
-            with self.subTest(member=member):
-                self.edit('flow.h', '#include <pigeon/types.h>',
-                          '#include <pigeon/types.h>\n#include <pigeon/auth.h>')
-                self.edit('plugin.h', '} pigeon_plugin;', f'    {member}\n}} pigeon_plugin;')
-                self.fails('no struct that may grow lies in another')
-            self.edit('plugin.h', f'    {member}\n', '')
+        members = ('pigeon_auth a', 'const pigeon_flow b', 'pigeon_auth c[2]')
+        self.edit('plugin.h', '} pigeon_plugin;',
+                  ''.join(f'    {m};\n' for m in members) + '} pigeon_plugin;')
+        code, text = self.gate()
+        self.assertNotEqual(code, 0)
+        self.assertRegex(text, r'(?m)^not ok \d+ - no struct that may grow lies in another')
+        for member in members:
+            self.assertIn(f'# pigeon_plugin: {member}\n', text)
 
     def test_a_struct_without_its_size_is_refused(self):
         self.edit('flow.h', '    uint32_t size;\n    uint32_t flags;',
