@@ -23,18 +23,10 @@ static int32_t refuse(struct ask *ask, const struct step *step, uint8_t reason, 
 
 /* A message that a hook may keep, or that another thread will see, counts its references atomically
  * from now on. authorize_deliver cannot wait: host->msg_ref does it there. */
-static void share(const struct ask *ask, const struct step *step)
+static inline void share(struct message *m)
 {
-    struct message *m = ask->message;
-
-    if (m && !m->shared &&
-        (step->hook != PIGEON_HOOK_AUTHORIZE_DELIVER || plugin_is_shared(step->inst->plugin)))
+    if (m && !m->shared)
         message_share(m);
-    if (step->hook == PIGEON_HOOK_PRE_CONNECT || step->hook == PIGEON_HOOK_AUTHENTICATE) {
-        m = ((struct connect_info *)ask->subject)->will;
-        if (m && !m->shared)
-            message_share(m);
-    }
 }
 
 static bool prepare_exchange(struct ask *ask, const struct step *step, struct ask_slot *slot)
@@ -52,31 +44,42 @@ static bool prepare_exchange(struct ask *ask, const struct step *step, struct as
     return true;
 }
 
-static bool prepare(struct ask *ask, const struct step *step, struct ask_slot *slot)
+static bool prepare_subject(struct ask *ask, const struct step *step, struct ask_slot *slot)
 {
-    struct identity *who = ask_who(ask);
-    struct client_slots *cs = NULL;
-
-    if (who) {
-        cs = client_slots_of(who, ask->hl->hooks);
-        if (!cs)
-            return false;
-    }
-    slot->step = step;
-    slot->req.hook = step->hook;
-    slot->req.deadline_ns = (int64_t)(loop_now_ms(ask->hl->loop) + step->deadline_ms) * 1000000;
-    slot->req.client = who ? &who->view : NULL;
-    slot->req.client_slot = cs ? &cs->slot[step->inst->plugin->index] : NULL;
-    share(ask, step);
     switch (step->hook) {
-    case PIGEON_HOOK_PRE_CONNECT:
-    case PIGEON_HOOK_AUTHENTICATE: slot->view = &((struct connect_info *)ask->subject)->view; break;
+    case PIGEON_HOOK_EXCHANGE: return prepare_exchange(ask, step, slot);
     case PIGEON_HOOK_AUTHORIZE_SUBSCRIBE:
         slot->view = &((struct sub_info *)ask->subject)->view;
-        break;
-    case PIGEON_HOOK_EXCHANGE: return prepare_exchange(ask, step, slot);
-    default: slot->view = &ask->message->view; break;
+        return true;
+    default:
+        share(((struct connect_info *)ask->subject)->will);
+        slot->view = &((struct connect_info *)ask->subject)->view;
+        return true;
     }
+}
+
+static inline bool prepare(struct ask *ask, const struct step *step, struct ask_slot *slot)
+{
+    struct identity *who = ask_who(ask);
+
+    slot->step = step;
+    slot->req.hook = step->hook;
+    slot->req.deadline_ns = (int64_t)(ask->now_ms + step->deadline_ms) * 1000000;
+    slot->req.client = NULL;
+    slot->req.client_slot = NULL;
+    if (who) {
+        struct client_slots *cs = client_slots_of(who, ask->hl->hooks);
+
+        if (!cs)
+            return false;
+        slot->req.client = &who->view;
+        slot->req.client_slot = &cs->slot[step->inst->plugin->index];
+    }
+    if (!step->is_message)
+        return prepare_subject(ask, step, slot);
+    if (step->keeps_message)
+        share(ask->message);
+    slot->view = &ask->message->view;
     return true;
 }
 
@@ -122,6 +125,8 @@ static int32_t settle(struct ask *ask, const struct step *step, struct ask_slot 
     }
     if (r < 0)
         return refuse(ask, step, REASON_QUOTA_EXCEEDED, "out of memory");
+    if (verdict == PIGEON_DENY)
+        timing_grow(&step->timing->n_denials, 1);
     if (verdict == PIGEON_DENY && !slot->failed) {
         ask->reason = slot->reason;
         memcpy(ask->text, slot->text, sizeof(ask->text));
@@ -139,7 +144,7 @@ static inline bool is_plain(const struct ask *ask, const struct ask_slot *slot, 
 }
 
 /* CH2. true: the chain has ended. */
-static bool is_final(struct ask *ask, const struct step *step, int32_t verdict)
+static inline bool is_final(struct ask *ask, const struct step *step, int32_t verdict)
 {
     bool deny = verdict == PIGEON_DENY;
 
@@ -175,6 +180,8 @@ static void resume(struct ask *ask, const struct step *step, int32_t verdict)
 {
     bool ends = is_final(ask, step, verdict);
     int r;
+
+    ask->now_ms = loop_now_ms(ask->hl->loop);
 
     ask->waiting = false;
     if (ask->observer)
@@ -234,15 +241,18 @@ static uint8_t busy_reason(uint32_t hook)
 }
 
 /* authorize_deliver is asked for each receiver and has no token: nobody can answer it later. */
-static int32_t ask_deliver(struct ask *ask, const struct step *step, struct ask_slot *slot)
+static inline int32_t ask_deliver(struct ask *ask, const struct step *step, struct ask_slot *slot)
 {
     int32_t verdict;
 
     slot->req.token = 0;
     atomic_store_explicit(&slot->inst, step->inst, memory_order_relaxed);
-    verdict = ask_call(step, slot, ask->hl);
-    if (is_plain(ask, slot, verdict))
+    verdict = ask_call(step, slot, &ask->hl->crumb, step->timing);
+    if (is_plain(ask, slot, verdict)) {
+        if (verdict == PIGEON_DENY)
+            timing_grow(&step->timing->n_denials, 1);
         return verdict;
+    }
     if (verdict == PIGEON_PENDING)
         return refuse(ask, step, 0, "authorize_deliver must answer at once");
     verdict = settle(ask, step, slot, verdict);
@@ -251,12 +261,14 @@ static int32_t ask_deliver(struct ask *ask, const struct step *step, struct ask_
 }
 
 /* The hook has answered by returning, and complete() was not there before it. */
-static int32_t settle_now(struct ask *ask, const struct step *step, struct ask_slot *slot,
+static inline int32_t settle_now(struct ask *ask, const struct step *step, struct ask_slot *slot,
                           int32_t verdict)
 {
     if (is_plain(ask, slot, verdict)) {
-        if (verdict == PIGEON_DENY)
+        if (verdict == PIGEON_DENY) {
+            timing_grow(&step->timing->n_denials, 1);
             ask->reason = 0;
+        }
         return verdict;
     }
     verdict = settle(ask, step, slot, verdict);
@@ -265,7 +277,7 @@ static int32_t settle_now(struct ask *ask, const struct step *step, struct ask_s
 }
 
 /* Why the question cannot be put to the plugin; NULL: it can, with ask->slot. */
-static const char *obstacle(struct ask *ask, const struct step *step)
+static inline const char *obstacle(struct ask *ask, const struct step *step)
 {
     if (step->hook != PIGEON_HOOK_AUTHORIZE_DELIVER && /* which never waits */
         atomic_load_explicit(&step->inst->plugin->stats.n_pending, memory_order_relaxed) >=
@@ -277,7 +289,7 @@ static const char *obstacle(struct ask *ask, const struct step *step)
 }
 
 /* A verdict, or PIGEON_PENDING: the ask waits. */
-static int32_t ask_hook(struct ask *ask, const struct step *step)
+static inline int32_t ask_hook(struct ask *ask, const struct step *step)
 {
     const char *why = obstacle(ask, step);
     struct ask_slot *slot = ask->slot;
@@ -294,7 +306,7 @@ static int32_t ask_hook(struct ask *ask, const struct step *step)
         ask_call_away(ask, slot);
         return PIGEON_PENDING;
     }
-    verdict = ask_call(step, slot, ask->hl);
+    verdict = ask_call(step, slot, &ask->hl->crumb, step->timing);
     if (verdict != PIGEON_PENDING) {
         if (slot_close(slot))
             return settle_now(ask, step, slot, verdict);
@@ -469,6 +481,7 @@ static void begin_exchange(struct ask *ask)
 int ask_run(struct hook_loop *hl, struct ask *ask)
 {
     ask->hl = hl;
+    ask->now_ms = loop_now_ms(hl->loop);
     ask->chain = hook_loop_chain(hl, ask->listener, ask->hook);
     ask->verdict = PIGEON_DENY;
     ask->reason = 0;

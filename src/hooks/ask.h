@@ -100,6 +100,7 @@ struct ask {
     bool required_passed, waiting;
     uint8_t how;                 /* enum ask_how; kept for an observer only */
     uint64_t seen_ns;            /* when the entry was begun */
+    uint64_t now_ms;             /* of the loop, when the walk began or went on */
 };
 
 

@@ -1,22 +1,15 @@
 #include "hooks/ask_priv.h"
 
-int32_t ask_call(const struct step *step, struct ask_slot *slot, struct hook_loop *here)
+int32_t ask_call_other(const struct step *step, struct ask_slot *slot)
 {
     void *self = step->inst->self;
-    int32_t verdict = PIGEON_DENY;
 
-    crumb_enter(&here->crumb, step->inst, step->hook, slot->req.client);
     switch (step->hook) {
     case PIGEON_HOOK_PRE_CONNECT:
-    case PIGEON_HOOK_AUTHENTICATE: verdict = step->fn.connect(self, &slot->req, slot->view); break;
-    case PIGEON_HOOK_EXCHANGE: verdict = step->fn.exchange(self, &slot->req, slot->view); break;
-    case PIGEON_HOOK_AUTHORIZE_SUBSCRIBE:
-        verdict = step->fn.sub(self, &slot->req, slot->view);
-        break;
-    default: verdict = step->fn.msg(self, &slot->req, slot->view); break;
+    case PIGEON_HOOK_AUTHENTICATE: return step->fn.connect(self, &slot->req, slot->view);
+    case PIGEON_HOOK_EXCHANGE: return step->fn.exchange(self, &slot->req, slot->view);
+    default: return step->fn.sub(self, &slot->req, slot->view);
     }
-    crumb_leave(&here->crumb);
-    return verdict;
 }
 
 static void on_hop_back(struct loop *here, struct mail *m)
@@ -35,8 +28,11 @@ static void on_hop(struct loop *here, struct mail *m)
 
     if (word_state(atomic_load_explicit(&slot->word, memory_order_acquire)) == SLOT_PENDING &&
         inst->created) {
+        struct crumb *crumb = &inst->hooks->loop[inst->loop]->crumb;
+
         slot->unseen = false;
-        verdict = ask_call(slot->step, slot, inst->hooks->loop[inst->loop]);
+        verdict = ask_call(slot->step, slot, crumb,
+                           crumb_timing(crumb, inst->plugin->index, slot->step->hook));
     }
     if (verdict != PIGEON_PENDING)
         pending_complete(inst, slot->req.token, verdict);

@@ -29,8 +29,21 @@ uint64_t ask_clock_ns(void);
 
 /* ---- ask_call.c ---- */
 
-/* Calls the hook on this loop; whatever number it returns. */
-int32_t ask_call(const struct step *step, struct ask_slot *slot, struct hook_loop *here);
+int32_t ask_call_other(const struct step *step, struct ask_slot *slot);
+/* Calls the hook on the thread of the crumb, with the timing of that crumb; whatever number it
+ * returns. */
+static inline int32_t ask_call(const struct step *step, struct ask_slot *slot, struct crumb *crumb,
+                               struct timing *timing)
+{
+    int32_t verdict;
+
+    crumb_enter_at(crumb, timing, slot->req.client);
+    verdict = __builtin_expect(step->is_message, 1)
+                  ? step->fn.msg(step->inst->self, &slot->req, slot->view)
+                  : ask_call_other(step, slot);
+    crumb_leave_at(crumb, timing);
+    return verdict;
+}
 /* Puts the question to an instance that lives elsewhere. The slot is open, pinned and awaited. */
 void ask_call_away(struct ask *ask, struct ask_slot *slot);
 

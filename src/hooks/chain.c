@@ -299,8 +299,19 @@ static bool goes_on_at_deadline(const struct entry *e)
     return e->control == CONFIG_DECIDE && e->plugin->block->on_deadline == CONFIG_DEADLINE_NEXT;
 }
 
-static int flatten(const struct order *o, uint32_t hook, const struct hook_loop *hl,
-                   struct chain *r_chain)
+static bool is_message(uint32_t hook)
+{
+    switch (hook) {
+    case PIGEON_HOOK_PRE_CONNECT:
+    case PIGEON_HOOK_AUTHENTICATE:
+    case PIGEON_HOOK_EXCHANGE:
+    case PIGEON_HOOK_AUTHORIZE_SUBSCRIBE: return false;
+    default: return true;
+    }
+}
+
+static int flatten(const struct chains *c, const struct order *o, uint32_t hook,
+                   const struct hook_loop *hl, struct chain *r_chain)
 {
     bool is_authorize = hook_table[hook].family == CONFIG_AUTHORIZE;
     bool is_flow = hook == PIGEON_HOOK_INBOUND || hook == PIGEON_HOOK_PUBLISHED;
@@ -320,9 +331,12 @@ static int flatten(const struct order *o, uint32_t hook, const struct hook_loop 
         s.has_rules = is_authorize;
         s.next_on_deadline = goes_on_at_deadline(e);
         s.away = instance_is_away(s.inst, hl->index);
-        s.only = is_flow && p->only.n ? &p->only : NULL;
-        s.deadline_ms = deadline_of(p, hook);
-        s.max_pending = p->block->max_pending > 0 ? (uint32_t)p->block->max_pending : 1000;
+        s.only = is_flow ? only_of(c, p) : NULL;
+        s.deadline_ms = deadline_of(c, p, hook);
+        s.max_pending = (uint32_t)block_of(c, p)->max_pending;
+        s.is_message = is_message(s.hook);
+        s.keeps_message = hook != PIGEON_HOOK_AUTHORIZE_DELIVER || plugin_is_shared(p);
+        s.timing = crumb_timing(&hl->crumb, p->index, s.hook);
         r_chain->configured = r_chain->configured || s.fn.any;
         r_chain->steps[r_chain->n++] = s;
     }

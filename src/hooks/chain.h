@@ -28,6 +28,9 @@ struct step {
     uint64_t deadline_ms;
     uint32_t max_pending;
 };
+    bool is_message;         /* fn.msg is the one */
+    bool keeps_message;      /* the hook, or another thread, may hold a reference to it */
+    struct timing *timing;   /* of calls from this loop */
 
 struct chain {
     struct step *steps;
