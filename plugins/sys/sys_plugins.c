@@ -73,8 +73,9 @@ static void set(struct sys *s, const pigeon_metric *m, const char *last_level, c
 {
     struct sys_leaf *leaf;
     char topic[SYS_TOPIC_MAX];
-    int n = snprintf(topic, sizeof(topic), "$SYS/broker/plugins/%s/%s%s", m->plugin, m->name,
-                     last_level);
+    bool own = !m->plugin[0]; /* the broker's: bus/... */
+    int n = snprintf(topic, sizeof(topic), "$SYS/broker/%s%s%s%s%s", own ? "" : "plugins/",
+                     m->plugin, own ? "" : "/", m->name, last_level);
 
     if (n < 0 || (size_t)n >= sizeof(topic))
         return;

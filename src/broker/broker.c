@@ -1,4 +1,5 @@
 #include "broker/broker.h"
+#include "broker/bus.h"
 #include "broker/deliver.h"
 #include "broker/local.h"
 #include "broker/submit.h"
@@ -72,6 +73,8 @@ static bool on_turn_round(void *ctx)
     any |= retain_turn(s);
     any |= pump_sessions(s);
     any |= close_clients(s);
+    if (s->index == 0 && s->broker->bus)
+        any |= bus_turn(s->broker->bus);
     if (!list_empty(&s->held_back) && !is_paused(s))
         release_held_back(s);
     store_submit(s->hooks);
@@ -108,6 +111,8 @@ static void on_credit_resume(void *ctx, struct loop *me, uint32_t receiver)
 bool client_may_publish(struct client *c)
 {
     struct shard *s = c->shard;
+    if (s->broker->bus && bus_holds_back(s->broker->bus, c))
+        return false;
     bool full =
         counters_get(&s->counters, N_PUBLISHES) >= s->broker->config->concurrency || is_paused(s);
     if (full && !list_linked(&c->held_back))
@@ -200,9 +205,13 @@ int broker_new(const struct broker_setup *setup, struct broker **r_broker)
     if (!r)
         r = make_hooks(b);
     if (!r)
+        r = bus_new(b, &b->bus);
+    if (!r)
         r = broker_restore(b);
     if (!r)
         r = sweep_new(b, &b->sweep);
+    if (!r && b->bus)
+        r = bus_start(b->bus);
     if (r) {
         broker_free(&b);
         return r;
@@ -228,6 +237,7 @@ void broker_free(struct broker **p)
         shard_drop_sessions(&b->shards[i]);
     if (b->hooks)
         hooks_free(&b->hooks);
+    bus_free(&b->bus);
     for (uint32_t i = 0; b->shards && i < b->n_loops; i++)
         b->shards[i].hooks = NULL;
     for (uint32_t i = 0; b->shards && i < b->n_loops; i++)
@@ -345,6 +355,8 @@ void broker_info(struct broker *b, pigeon_info *info)
         .clients_expired = sum(b, N_EXPIRED),
         .messages_inflight = sum(b, N_INFLIGHT),
     };
+    if (b->bus)
+        all.subscriptions -= bus_count_remote(b->bus);
     all.clients_disconnected =
         all.sessions > all.clients_connected ? all.sessions - all.clients_connected : 0;
     for (uint32_t why = 1; why < PIGEON_DROP_COUNT; why++) {

@@ -9,6 +9,7 @@
 #include "net/credit.h"
 #include <pthread.h>
 
+struct bus;
 struct conns;
 
 struct broker {
@@ -22,6 +23,7 @@ struct broker {
     struct retained *retained;
     pthread_mutex_t tree_lock; /* writers of index and retained tree, see docs/architecture.md */
     struct credit *credit;
+    struct bus *bus; /* NULL: this node is alone */
     uint32_t n_loops;
     struct shard *shards; /* n_loops */
     struct conns *conns;  /* conn/'s own, see conn_setup */

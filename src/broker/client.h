@@ -114,7 +114,9 @@ struct client {
     struct list closing; /* in shard.closing: client_close_later */
     const char *close_text;
     uint8_t close_reason;
-    struct list held_back;      /* in shard.held_back while client_may_publish said no */
+    struct list held_back;      /* in shard.held_back or held_by_bus while client_may_publish said no */
+    uint64_t claimed_ms;        /* bus_claim */
+    bool feeds_full_node;       /* bus_look_at */
     struct list publishes;      /* struct publish of this client, oldest first */
     struct list subscribes;     /* struct subscribe */
     struct list retained_reads; /* struct retained_read */

@@ -1,6 +1,7 @@
 #include "broker/connect.h"
 #include "broker/backlog.h"
 #include "broker/broker.h"
+#include "broker/bus.h"
 #include "broker/deliver.h"
 #include "broker/will.h"
 #include "wire/property.h"
@@ -544,6 +545,8 @@ static enum step_result step_attach(struct connecting *n)
     connecting_free(n);
     if (c->state != CLIENT_ONLINE) /* CONNACK could not be sent */
         return STEP_STOP;
+    if (s->broker->bus)
+        bus_claim(s, c, session->id);
     session_set_online(session, true);
     session_set_limits(session, c);
     deliver_resume(session);

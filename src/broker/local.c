@@ -1,4 +1,5 @@
 #include "broker/local.h"
+#include "broker/bus.h"
 #include "broker/publish.h"
 #include "broker/session.h"
 #include "hooks/ask.h"
@@ -111,8 +112,8 @@ static int32_t op_subscribe(void *broker, uint32_t loop, struct str filter, uint
     }
     s->slots[sub->slot].local = sub;
     pthread_mutex_lock(&b->tree_lock);
-    int r = index_put(b->index, loop, filter, STR_NULL,
-                      (struct index_who){ sub->number, sub->slot, loop }, qos & SUB_QOS_MASK, 0);
+    int r = interest_put(b, loop, filter, STR_NULL,
+                         (struct index_who){ sub->number, sub->slot, loop }, qos & SUB_QOS_MASK, 0);
     pthread_mutex_unlock(&b->tree_lock);
     if (r < 0) {
         shard_give_slot(s, sub->slot);
@@ -128,7 +129,7 @@ static void op_unsubscribe(void *broker, uint32_t loop, void *subscription)
     struct broker *b = broker;
     struct local_sub *sub = subscription;
     pthread_mutex_lock(&b->tree_lock);
-    index_remove(b->index, loop, sub->filter, STR_NULL, sub->number);
+    interest_remove(b, loop, sub->filter, STR_NULL, sub->number, 0);
     pthread_mutex_unlock(&b->tree_lock);
     shard_give_slot(sub->shard, sub->slot);
     sub->gone = true;
@@ -156,6 +157,13 @@ static void op_kick(void *broker, uint32_t loop, struct str client_id, uint8_t r
 static void op_info(void *broker, pigeon_info *info)
 {
     broker_info(broker, info);
+}
+
+static void op_metrics(void *broker, pigeon_metric_fn fn, void *arg)
+{
+    const struct broker *b = broker;
+    if (b->bus)
+        bus_metrics(b->bus, fn, arg);
 }
 
 static void op_store_failed(void *broker, const char *text)
@@ -306,6 +314,7 @@ const struct hooks_ops local_hooks_ops = {
     .kick = op_kick,
     .invalidate = local_invalidate,
     .info = op_info,
+    .metrics = op_metrics,
     .store_failed = op_store_failed,
     .store_room = op_store_room,
 };

@@ -1,5 +1,6 @@
 #include "broker/publish.h"
 #include "broker/broker.h"
+#include "broker/bus.h"
 #include "broker/session.h"
 #include "broker/submit.h"
 #include "mqtt/topic.h"
@@ -120,6 +121,12 @@ static enum step_result step_topic(struct publish *p)
         refuse(p, REASON_QUOTA_EXCEEDED, PIGEON_DROP_NO_MEMORY);
         return STEP_CONTINUE;
     }
+    if (p->shard->broker->bus && p->origin == PIGEON_ORIGIN_CLIENT &&
+        bus_refuses(p->shard->broker->bus)) {
+        p->withheld = p->client && p->client->version < 5;
+        refuse(p, REASON_QUOTA_EXCEEDED, PIGEON_DROP_LIMIT);
+        return STEP_CONTINUE;
+    }
     bool rewritten = p->ask.hook == PIGEON_HOOK_INBOUND; /* conn/ has looked at what came in */
     if (rewritten && !topic_is_name(topic, (uint32_t)p->shard->broker->config->limits.topic_levels))
         refuse(p, REASON_TOPIC_NAME_INVALID, PIGEON_DROP_DENIED);
@@ -175,6 +182,39 @@ static enum step_result step_retained_limits(struct publish *p)
     return STEP_CONTINUE;
 }
 
+static uint32_t count_shared(const struct match *m)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < m->n; i++)
+        n += m->rcpts[i].share != NULL;
+    return n;
+}
+
+static int match_from_bus(struct publish *p)
+{
+    struct shard *s = p->shard;
+    const struct bus_pick *pick = p->pick;
+    struct match *m = &s->match;
+    int r = index_match_from_bus(s->broker->index, s->index, message_topic(p->message), p->version,
+                                 pick->plain, pick->groups, pick->n_groups, m);
+    uint32_t found = r ? 0 : count_shared(m);
+    if (!r && found < pick->n_groups) /* their members went while it was on its way */
+        shard_count(s, N_DROPPED + PIGEON_DROP_HOPS, pick->n_groups - found);
+    return r;
+}
+
+int publish_match(struct publish *p)
+{
+    struct shard *s = p->shard;
+    if (p->pick)
+        return match_from_bus(p);
+    int r = index_match(s->broker->index, s->index, message_topic(p->message),
+                        p->message->from_session, p->version, &s->match);
+    if (s->broker->bus && p->client && !r)
+        bus_look_at(s->broker->bus, p->client, p->message, &s->match);
+    return r;
+}
+
 static void route_match(struct publish *p, const struct match *m)
 {
     struct routed r = { .message = p->message, .ids = m->ids };
@@ -192,8 +232,7 @@ static enum step_result step_match(struct publish *p)
         return STEP_CONTINUE;
     if (!p->retained && first) {
         struct match *m = &s->match;
-        if (index_match(s->broker->index, s->index, message_topic(p->message),
-                        p->message->from_session, 0, m)) {
+        if (publish_match(p)) {
             refuse(p, REASON_SERVER_BUSY, PIGEON_DROP_NO_MEMORY);
             return STEP_CONTINUE;
         }
@@ -226,6 +265,8 @@ static enum step_result step_route_committed(struct publish *p)
     if (!p->refused && !p->routed && p->rcpts) {
         struct routed r = { .message = p->message, .ids = p->ids, .pos = p->wait.pos };
         route_all(p->shard, &r, p->rcpts, p->first);
+        if (p->retained && p->shard->broker->bus)
+            bus_retained(p->shard, p->message);
         p->routed = true;
     }
     assert(p->refused || !p->answered || p->routed); /* one end for all that was submitted */
@@ -236,8 +277,8 @@ static enum step_result step_ask_published(struct publish *p)
 {
     if (p->refused)
         return STEP_CONTINUE;
-    if (!hooks_wants(p->shard->hooks, PIGEON_HOOK_PUBLISHED))
-        return STEP_CONTINUE;
+    if (p->pick || !hooks_wants(p->shard->hooks, PIGEON_HOOK_PUBLISHED))
+        return STEP_CONTINUE; /* of another node's message it has been asked there */
     return ask_about(p, PIGEON_HOOK_PUBLISHED);
 }
 
@@ -245,7 +286,7 @@ static enum step_result step_published(struct publish *p)
 {
     if (p->ask.hook == PIGEON_HOOK_PUBLISHED)
         ask_fini(&p->ask);
-    if (!p->refused && events_wants(p->shard->hooks, EVENT_PUBLISH))
+    if (!p->refused && !p->pick && events_wants(p->shard->hooks, EVENT_PUBLISH))
         events_publish(p->shard->hooks, p->client ? p->who : NULL, p->message);
     return STEP_CONTINUE;
 }
@@ -358,6 +399,7 @@ static void publish_free(struct publish *p)
     submit_forget(p);
     message_unref(&p->message);
     identity_unref(&p->who);
+    free(p->pick);
     pool_put(&s->publish_pool, p);
     shard_publish_done(s);
 }
@@ -422,6 +464,17 @@ void publish_start(struct shard *s, struct message *m_message, uint8_t origin, p
     }
     p->done = done;
     p->arg = arg;
+    publish_run(p);
+}
+
+void publish_start_from_bus(struct shard *s, struct message *m_message, struct bus_pick *m_pick)
+{
+    struct publish *p = publish_new(s, m_message, NULL, PIGEON_ORIGIN_BUS);
+    if (!p) {
+        free(m_pick);
+        return;
+    }
+    p->pick = m_pick;
     publish_run(p);
 }
 

@@ -6,6 +6,8 @@
 #include "hooks/ask.h"
 #include "hooks/store.h"
 
+struct bus_pick;
+
 typedef void (*publish_done_fn)(void *arg, int32_t status);
 
 struct publish {
@@ -39,6 +41,7 @@ struct publish {
     bool ends_session; /* a will with which its session ends */
     int status;        /* of the commit */
     const char *text;
+    struct bus_pick *pick; /* from another node: whom it is for; owned */
     publish_done_fn done; /* for who is not a client */
     void *arg;
 };
@@ -46,6 +49,8 @@ struct publish {
 /* The broker's own, a plugin's: takes the message. done may be NULL. */
 void publish_start(struct shard *s, struct message *m_message, uint8_t origin, publish_done_fn done,
                    void *arg);
+/* From another node: takes the message and what it is for. */
+void publish_start_from_bus(struct shard *s, struct message *m_message, struct bus_pick *m_pick);
 /* A will. will_of: number of the session whose stored will it is, 0: none; ends_session: that
  * session ends with it, its row goes in the same unit. `who` may be NULL. */
 void publish_start_will(struct shard *s, struct message *m_message, struct identity *who,
@@ -54,6 +59,8 @@ void publish_start_will(struct shard *s, struct message *m_message, struct ident
 void publish_client_gone(struct client *c);
 
 /* ---- for submit.c ---- */
+/* Who gets it, into the shard's match. 0 or -ENOMEM. */
+int publish_match(struct publish *p);
 /* Goes on with the next step; the object may be gone afterwards. */
 void publish_run(struct publish *p);
 /* The publisher's session, if it is still the same; NULL otherwise. */

@@ -1,6 +1,7 @@
 #include "broker/route.h"
 #include "broker/backlog.h"
 #include "broker/broker.h"
+#include "broker/bus.h"
 #include "broker/deliver.h"
 #include "broker/local.h"
 #include "broker/share.h"
@@ -19,6 +20,11 @@ struct route_mail {
 
 static void deliver_to(struct shard *s, const struct routed *r, const struct receiver *rcpt)
 {
+    if (rcpt->flags & SUB_REMOTE) {
+        if (bus_offer(s, r, rcpt) == OFFER_REFUSED && rcpt->share)
+            share_bounce(s, r, rcpt);
+        return;
+    }
     struct slot *slot = rcpt->who.slot < s->n_slots ? &s->slots[rcpt->who.slot] : NULL;
     if (slot && slot->local) {
         local_deliver(slot->local, rcpt->who.session, r->message);

@@ -1,6 +1,7 @@
 #include "broker/session.h"
 #include "broker/backlog.h"
 #include "broker/broker.h"
+#include "broker/bus.h"
 #include "broker/connect.h"
 #include "broker/deliver.h"
 #include "broker/share.h"
@@ -145,16 +146,16 @@ static uint64_t live_opts(const struct session *session, const struct sub *sub)
 
 int session_subscribe(struct session *session, struct sub *m_sub, uint64_t version)
 {
-    struct index *ix = session->shard->broker->index;
+    struct broker *b = session->shard->broker;
     uint32_t loop = session->shard->index;
     struct sub *old = session_sub(session, m_sub->key);
     m_sub->opts = live_opts(session, m_sub);
     int r = m_sub->denied ? INDEX_NEW
-                          : index_put(ix, loop, m_sub->effective, m_sub->share,
-                                      session_who(session), m_sub->opts, version);
+                          : interest_put(b, loop, m_sub->effective, m_sub->share,
+                                         session_who(session), m_sub->opts, version);
     if (r >= 0 && !old && map_put(&session->subs, m_sub->key, m_sub)) {
         if (!m_sub->denied)
-            index_remove(ix, loop, m_sub->effective, m_sub->share, session->number);
+            interest_remove(b, loop, m_sub->effective, m_sub->share, session->number, m_sub->opts);
         r = -ENOMEM;
     }
     if (r < 0) {
@@ -166,7 +167,7 @@ int session_subscribe(struct session *session, struct sub *m_sub, uint64_t versi
         return INDEX_NEW;
     }
     if (!old->denied && (m_sub->denied || !str_eq(old->effective, m_sub->effective)))
-        index_remove(ix, loop, old->effective, old->share, session->number);
+        interest_remove(b, loop, old->effective, old->share, session->number, old->opts);
     map_remove(&session->subs, old->key);
     map_put(&session->subs, m_sub->key, m_sub); /* cannot fail: the place was just given up */
     sub_free(&old);
@@ -178,8 +179,8 @@ static void drop_sub(struct session *session, struct sub *sub)
 {
     map_remove(&session->subs, sub->key);
     if (!sub->denied)
-        index_remove(session->shard->broker->index, session->shard->index, sub->effective,
-                     sub->share, session->number);
+        interest_remove(session->shard->broker, session->shard->index, sub->effective, sub->share,
+                        session->number, sub->opts);
     session->n_shared -= sub->share.len != 0;
     sub_free(&sub);
 }
@@ -202,10 +203,10 @@ static void set_bits(struct session *session, uint64_t set, uint64_t clear, bool
     for (struct sub *sub; (sub = map_next(&session->subs, &it));) {
         if (shared_only && !sub->share.len)
             continue;
-        sub->opts = (sub->opts & ~clear) | set;
         if (!sub->denied)
-            index_set(session->shard->broker->index, sub->effective, sub->share, session->number,
-                      set, clear);
+            interest_set(session->shard->broker, sub->effective, sub->share, session->number,
+                         sub->opts, set, clear);
+        sub->opts = (sub->opts & ~clear) | set;
     }
 }
 
@@ -256,8 +257,8 @@ static void drop_all_subs(struct session *session)
     pthread_mutex_lock(&session->shard->broker->tree_lock);
     for (struct sub *sub; (sub = map_next(&session->subs, &it));) {
         if (!sub->denied)
-            index_remove(session->shard->broker->index, session->shard->index, sub->effective,
-                         sub->share, session->number);
+            interest_remove(session->shard->broker, session->shard->index, sub->effective,
+                            sub->share, session->number, sub->opts);
         sub->next = first;
         first = sub;
     }

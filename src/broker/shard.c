@@ -16,6 +16,7 @@ int shard_init(struct shard *s, struct broker *b, uint32_t index)
     map_init(&s->sessions, &b->hash_key);
     list_init(&s->submitting);
     list_init(&s->held_back);
+    list_init(&s->held_by_bus);
     list_init(&s->closing);
     list_init(&s->qos2_line);
     list_init(&s->reads);

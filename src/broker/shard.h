@@ -15,6 +15,7 @@ struct session;
 struct slot {                /* place in the session table: what index entries point at */
     struct session *session; /* NULL: free, or taken by a plugin's subscription */
     struct local_sub *local;
+    struct node *node; /* loop 0 */
     uint32_t next_free;
 };
 
@@ -35,6 +36,7 @@ struct shard {
     struct list closing;    /* clients that end at the end of this round */
     struct list qos2_line;  /* struct publish: QoS 2, in the order in which they are to be routed */
     struct list held_back;  /* clients that wait for N_PUBLISHES to fall */
+    struct list held_by_bus; /* clients that wait for another node, see bus_holds_back */
     struct list reads;      /* struct retained_read with something to do */
     struct list conns;      /* every connection of this loop; kept by conn/ */
     struct list rows_to_pump; /* sessions whose queue can go on */

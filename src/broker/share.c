@@ -55,6 +55,16 @@ static void give_up(struct shard *s, const struct routed *r, uint64_t session, b
     store_unit_end(s->hooks, NULL);
 }
 
+/* What came from another node stays here. */
+static int choose(struct shard *s, const struct routed *again, const struct share *share,
+                  struct receiver *r_next)
+{
+    struct index *ix = s->broker->index;
+    if (again->message->view.origin == PIGEON_ORIGIN_BUS)
+        return index_choose_here(ix, s->index, share, again->not_these, again->n_not_these, r_next);
+    return index_choose(ix, s->index, share, again->not_these, again->n_not_these, r_next);
+}
+
 void share_bounce(struct shard *s, const struct routed *r, const struct receiver *refused)
 {
     struct routed again = *r;
@@ -62,9 +72,7 @@ void share_bounce(struct shard *s, const struct routed *r, const struct receiver
     bool stored = r->pos && (refused->flags & SUB_DURABLE) && refused->qos;
     if (again.n_not_these < SHARE_HOPS_MAX)
         again.not_these[again.n_not_these++] = refused->who.session;
-    if (r->n_not_these >= SHARE_HOPS_MAX ||
-        index_choose(s->broker->index, s->index, refused->share, again.not_these, again.n_not_these,
-                     &next)) {
+    if (r->n_not_these >= SHARE_HOPS_MAX || choose(s, &again, refused->share, &next)) {
         give_up(s, r, refused->who.session, stored);
         return;
     }

@@ -2,6 +2,7 @@
  * then all clients are sent away together, their wills and the last commits are awaited. Loop 0
  * drives it; every loop keeps turning until the server stops them all. */
 #include "broker/broker.h"
+#include "broker/bus.h"
 #include "broker/connect.h"
 #include "hooks/store.h"
 #include "wire/reason.h"
@@ -80,6 +81,8 @@ static void on_look(struct timer *t, uint64_t now_ms)
     } else if (st->phase == STOP_COMMIT && (is_quiet(st) || late)) {
         void (*done)(void *ctx) = st->done;
         void *ctx = st->ctx;
+        if (b->bus)
+            bus_leave(b->bus);
         events_closed(b->shards[0].hooks);
         free(st);
         hooks_quiesce(b->hooks, done, ctx);

@@ -1,5 +1,6 @@
 #include "broker/submit.h"
 #include "broker/broker.h"
+#include "broker/bus.h"
 #include "broker/session.h"
 #include "mqtt/topic.h"
 #include "wire/reason.h"
@@ -174,6 +175,11 @@ static int write_retained(struct publish *p)
     struct broker *b = p->shard->broker;
     struct retained_limits limits = { (uint64_t)b->config->limits.retained_messages,
                                       (uint64_t)b->config->limits.retained_bytes };
+    int dated = b->bus ? bus_date(p->shard, &p->message) : 1;
+    if (dated <= 0) {
+        p->retained = false; /* what is there is newer */
+        return dated;
+    }
     struct message *m = with_ttl(p);
     if (!m)
         return -ENOMEM;
@@ -285,8 +291,7 @@ static void submit_one(struct publish *p)
         return;
     }
     if (!r)
-        r = index_match(s->broker->index, s->index, message_topic(p->message),
-                        p->message->from_session, p->version, m);
+        r = publish_match(p);
     if (!r) {
         p->no_receiver = m->n == 0;
         r = keep_receivers(p, m);
@@ -331,6 +336,8 @@ bool submit_turn(struct shard *s)
             struct routed r = { .message = p->message, .ids = p->ids, .pos = p->wait.pos };
             p->routed = true;
             route_all(s, &r, p->rcpts, p->first);
+            if (p->retained && s->broker->bus)
+                bus_retained(s, p->message);
         }
         if (!store_waiting(&p->wait))
             answered(p);

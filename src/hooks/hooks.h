@@ -32,6 +32,8 @@ struct hooks_ops {
     void (*invalidate)(void *broker, uint32_t loop, const char *plugin, struct str client_id,
                        struct str username);
     void (*info)(void *broker, pigeon_info *info); /* any thread */
+    /* The broker's own numbers, beside those of pigeon_info. Any thread; NULL: none. */
+    void (*metrics)(void *broker, pigeon_metric_fn fn, void *arg);
     /* The store has failed for good: acknowledge nothing more, leave with an error. Any thread. */
     void (*store_failed)(void *broker, const char *text);
     void (*store_room)(void *broker, uint32_t loop); /* a full store has room again */

@@ -219,6 +219,8 @@ static int32_t each(void *inst, pigeon_metric_fn fn, void *arg)
         show(atomic_load_explicit(&hooks->metrics[i], memory_order_relaxed), fn, arg);
     for (uint32_t i = 0; i < hooks->n_plugins; i++)
         show_stats(&hooks->plugins[i], fn, arg);
+    if (hooks->ops->metrics)
+        hooks->ops->metrics(hooks->broker, fn, arg);
     return PIGEON_OK;
 }
 
