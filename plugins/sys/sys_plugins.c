@@ -1,5 +1,6 @@
 /* Numbers of plugins: $SYS/broker/plugins/<name>/<metric>; of a histogram <metric>/count and
- * <metric>/sum, in seconds. */
+ * <metric>/sum, in seconds. Numbers of the broker that pigeon_info does not have:
+ * $SYS/broker/<metric>. */
 #include "sys.h"
 #include <inttypes.h>
 #include <stdlib.h>
@@ -89,8 +90,6 @@ static void on_metric(void *arg, const pigeon_metric *m)
     struct sys *s = arg;
     char text[SYS_TEXT_MAX];
 
-    if (!m->plugin[0])
-        return;
     snprintf(text, sizeof(text), "%" PRId64, m->value);
     if (m->kind != PIGEON_METRIC_HISTOGRAM) {
         set(s, m, "", text);
