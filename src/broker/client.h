@@ -98,7 +98,7 @@ struct client {
     struct reauth *reauth;         /* while a re-authentication is under way */
     uint64_t conn_id;
     uint64_t connected_at_ms;
-    uint32_t listener;     /* index in the configuration */
+    uint32_t listener;     /* its number: hooks_listener */
     uint8_t version;       /* enum mqtt_version */
     uint8_t state;         /* enum client_state */
     bool may_be_anonymous; /* by its listener: end of chain for `authenticate` */

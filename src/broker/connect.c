@@ -97,7 +97,7 @@ static bool ask_about(struct connecting *n, uint32_t hook, struct subject *m_sub
                            .who = n->who,
                            .subject = m_subject,
                            .message = m_message,
-                           .listener = n->client ? n->client->listener + 1 : 0,
+                           .listener = n->client ? n->client->listener : 0,
                            .done = on_verdict };
     if (hook == PIGEON_HOOK_AUTHENTICATE)
         n->ask.denied_by_default = n->client && !n->client->may_be_anonymous;

@@ -275,7 +275,7 @@ bool deliver_is_allowed(struct session *session, struct message *message)
     struct ask ask = { .hook = PIGEON_HOOK_AUTHORIZE_DELIVER,
                        .who = session->client->who,
                        .message = message_ref(message),
-                       .listener = session->client->listener + 1 };
+                       .listener = session->client->listener };
     bool allowed = ask_run(hl, &ask) == ASK_DONE && ask.verdict == PIGEON_ALLOW;
     ask_fini(&ask);
     return allowed;

@@ -253,7 +253,7 @@ static void recheck_next(struct recheck *r)
         r->ask = (struct ask){ .hook = PIGEON_HOOK_AUTHORIZE_SUBSCRIBE,
                                .who = r->who,
                                .subject = &info->base,
-                               .listener = session->client->listener + 1,
+                               .listener = session->client->listener,
                                .done = on_recheck };
         if (ask_run(r->shard->hooks, &r->ask) == ASK_WAIT)
             return;

@@ -67,7 +67,7 @@ static int step(struct client *c, uint32_t stage, struct str data, struct str pr
                            .who = c->who,
                            .subject = &x->base,
                            .exchange_slot = &r->exchange_slot,
-                           .listener = c->listener + 1,
+                           .listener = c->listener,
                            .done = on_verdict };
     r->asking = ask_run(c->shard->hooks, &r->ask) == ASK_WAIT;
     if (!r->asking)

@@ -340,7 +340,7 @@ static bool ask_about(struct subscribe *p, struct request *r)
     p->ask = (struct ask){ .hook = PIGEON_HOOK_AUTHORIZE_SUBSCRIBE,
                            .who = p->client->who,
                            .subject = &info->base,
-                           .listener = p->client->listener + 1,
+                           .listener = p->client->listener,
                            .done = on_verdict };
     p->asking = ask_run(p->shard->hooks, &p->ask) == ASK_WAIT;
     if (p->asking)

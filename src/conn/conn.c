@@ -155,13 +155,13 @@ static void attach(struct conn *c)
     conn_arm_timers(c);
 }
 
-static struct conn *conn_new(struct shard *s, uint32_t listener, struct stream *m_stream)
+static struct conn *conn_new(struct shard *s, uint32_t chains, struct stream *m_stream)
 {
     struct conn *c = calloc(1, sizeof(*c));
     if (!c)
         return NULL;
     client_init(&c->client, s, &conn_client_ops);
-    c->client.listener = listener;
+    c->client.listener = chains;
     c->broker = s->broker;
     c->stream = m_stream;
     c->peer = *stream_peer(m_stream);
@@ -188,7 +188,8 @@ static void refuse_stream(struct shard *s, struct stream *m_stream, const char *
     stream_abort(&m_stream);
 }
 
-void conn_accept(struct broker *b, struct loop *loop, uint32_t listener, struct stream *m_stream)
+void conn_accept(struct broker *b, struct loop *loop, uint32_t listener, uint32_t chains,
+                 struct stream *m_stream)
 {
     struct shard *s = &b->shards[loop_index(loop)];
     const struct config_listener *l = &b->config->listeners[listener];
@@ -199,7 +200,7 @@ void conn_accept(struct broker *b, struct loop *loop, uint32_t listener, struct 
         refuse_stream(s, m_stream, "shutting down");
         return;
     }
-    struct conn *c = conn_new(s, listener, m_stream);
+    struct conn *c = conn_new(s, chains, m_stream);
     if (!c) {
         refuse_stream(s, m_stream, "out of memory");
         return;

@@ -17,8 +17,10 @@ int conn_setup(struct broker *b);
 /* Before broker_free; no loop is running and no connection is left. Harmless without conn_setup. */
 void conn_teardown(struct broker *b);
 
-/* [loop] A listener has a new stream; `listener` is its index in the configuration. */
-void conn_accept(struct broker *b, struct loop *loop, uint32_t listener, struct stream *m_stream);
+/* [loop] A listener has a new stream; `listener` is its index in the configuration, `chains` its
+ * number for the plugins (hooks_listener). */
+void conn_accept(struct broker *b, struct loop *loop, uint32_t listener, uint32_t chains,
+                 struct stream *m_stream);
 /* [loop] Ends every connection of this loop, those without CONNECT too. MQTT 5 clients are told
  * the reason; wills are sent as the broker decides. For broker_setup.close_all. */
 void conn_close_all(struct shard *s, uint8_t reason);

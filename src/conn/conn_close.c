@@ -41,6 +41,7 @@ static struct identity *stranger(struct conn *c)
                                     .port = c->peer.port,
                                     .protocol = c->client.version,
                                     .loop = conn_shard(c)->index,
+                                    .chains = c->client.listener,
                                     .conn_id = c->client.conn_id };
     return identity_new(&parts, NULL);
 }

@@ -113,6 +113,7 @@ static struct identity *make_identity(struct conn *c, const struct connect_packe
         .flags = (p->is_bridge ? PIGEON_CLIENT_BRIDGE : 0) |
                  (c->is_loopback ? PIGEON_CLIENT_LOOPBACK : 0),
         .loop = conn_shard(c)->index,
+        .chains = c->client.listener,
         .keepalive_s = keepalive_s,
         .session_expiry_s = c->session_expiry_s,
         .conn_id = c->client.conn_id,

@@ -11,13 +11,17 @@ struct entry {
 struct order {
     struct entry *entries;
     uint32_t n;
-    bool written;
+    bool is_own; /* written in the listener's block */
 };
 
 struct chains {
+    uint32_t refs;
     struct hooks *hooks;
-    uint32_t n_listeners; /* with the broker's own, index 0 */
-    struct order *orders; /* [listener][CONFIG_N_CHAINS] */
+    struct config *config; /* reference */
+    uint32_t n_listeners;  /* with the broker's own, index 0 */
+    char **names;          /* of the listeners; NULL for the broker's own */
+    struct order *orders;  /* [listener][CONFIG_N_CHAINS] */
+    struct only *only;     /* by plugin index; filters are the configuration's */
 };
 
 /* ---- hooks --------------------------------------------------------------------------- */
@@ -173,26 +177,43 @@ static struct order *order_of(const struct chains *c, uint32_t listener, int fam
     return &c->orders[listener * CONFIG_N_CHAINS + (uint32_t)family];
 }
 
-static const struct config_listener *listener_of(const struct hooks *hooks, uint32_t listener)
+/* NULL for the broker's own, and for one that the configuration has no more. */
+static const struct config_listener *listener_of(const struct chains *c, uint32_t listener)
 {
-    return listener ? &hooks->config->listeners[listener - 1] : NULL;
+    for (uint32_t i = 0; i < c->config->n_listeners && listener; i++)
+        if (strcmp(c->config->listeners[i].name, c->names[listener]) == 0)
+            return &c->config->listeners[i];
+    return NULL;
 }
 
-static int order_build(struct chains *c, uint32_t listener, enum config_chain_family family)
+static int order_copy(const struct order *from, struct order *o)
+{
+    o->entries = calloc(from->n ? from->n : 1, sizeof(*o->entries));
+    if (!o->entries)
+        return -ENOMEM;
+    if (from->n)
+        memcpy(o->entries, from->entries, from->n * sizeof(*o->entries));
+    o->n = from->n;
+    o->is_own = from->is_own;
+    return 0;
+}
+
+static int order_build(struct chains *c, const struct chains *old, uint32_t listener,
+                       enum config_chain_family family)
 {
     struct hooks *hooks = c->hooks;
-    const struct config_chain *written =
-        config_chain(hooks->config, listener_of(hooks, listener), family);
+    const struct config_listener *l = listener_of(c, listener);
+    const struct config_chain *written = config_chain(c->config, l, family);
     struct order *o = order_of(c, listener, family);
-    uint32_t cap = hooks->n_plugins;
+    uint32_t cap = written->written ? written->n_entries : hooks->n_plugins;
 
-    o->written = written && written->written;
-    if (o->written)
-        cap = written->n_entries;
+    if (listener && !l && order_of(old, listener, family)->is_own)
+        return order_copy(order_of(old, listener, family), o);
+    o->is_own = l && l->chains.of[family].written;
     o->entries = calloc(cap ? cap : 1, sizeof(*o->entries));
     if (!o->entries)
         return -ENOMEM;
-    if (o->written)
+    if (written->written)
         return order_write(hooks, family, written, o);
     order_default(hooks, family, o);
     return 0;
@@ -240,23 +261,70 @@ static int check_deliver(const struct chains *c)
     return r;
 }
 
-int chains_new(struct hooks *hooks, struct chains **r_chains)
+/* ---- all of them --------------------------------------------------------------------- */
+
+static bool names_have(const struct chains *c, const char *name)
 {
-    struct chains *c = calloc(1, sizeof(*c));
+    return chains_listener(c, name) > 0;
+}
+
+static int name_add(struct chains *c, const char *name)
+{
+    c->names[c->n_listeners] = strdup(name);
+    return c->names[c->n_listeners++] ? 0 : -ENOMEM;
+}
+
+/* Those there were, then new ones. */
+static int names_init(struct chains *c, const struct chains *old)
+{
+    const struct config *config = c->config;
     int r = 0;
 
-    if (!c)
+    c->names = calloc((old ? old->n_listeners : 1) + config->n_listeners, sizeof(*c->names));
+    if (!c->names)
         return -ENOMEM;
-    c->hooks = hooks;
-    c->n_listeners = hooks->config->n_listeners + 1;
-    c->orders = calloc((size_t)c->n_listeners * CONFIG_N_CHAINS, sizeof(*c->orders));
-    if (!c->orders) {
-        free(c);
-        return -ENOMEM;
+    c->n_listeners = 1;
+    for (uint32_t i = 1; old && i < old->n_listeners && r == 0; i++)
+        r = name_add(c, old->names[i]);
+    for (uint32_t i = 0; i < config->n_listeners && r == 0; i++)
+        if (!names_have(c, config->listeners[i].name))
+            r = name_add(c, config->listeners[i].name);
+    return r;
+}
+
+static const struct config_plugin *block_of(const struct chains *c, const struct plugin *p)
+{
+    return config_plugin(c->config, p->name);
+}
+
+static int only_init(struct chains *c)
+{
+    uint32_t n = c->hooks->n_plugins;
+
+    c->only = calloc(n ? n : 1, sizeof(*c->only));
+    for (uint32_t i = 0; i < n && c->only; i++) {
+        const struct config_list *list = &block_of(c, &c->hooks->plugins[i])->only;
+        struct only *only = &c->only[i];
+
+        only->filters = calloc(list->n ? list->n : 1, sizeof(*only->filters));
+        if (!only->filters)
+            return -ENOMEM;
+        for (; only->n < list->n; only->n++)
+            only->filters[only->n] = str_from(list->items[only->n]);
     }
+    return c->only ? 0 : -ENOMEM;
+}
+
+static int orders_init(struct chains *c, const struct chains *old)
+{
+    int r = 0;
+
+    c->orders = calloc((size_t)c->n_listeners * CONFIG_N_CHAINS, sizeof(*c->orders));
+    if (!c->orders)
+        return -ENOMEM;
     for (uint32_t l = 0; l < c->n_listeners && r != -ENOMEM; l++)
         for (int f = 0; f < CONFIG_N_CHAINS && r != -ENOMEM; f++) {
-            int e = order_build(c, l, (enum config_chain_family)f);
+            int e = order_build(c, old, l, (enum config_chain_family)f);
 
             r = e ? e : r;
         }
@@ -265,38 +333,85 @@ int chains_new(struct hooks *hooks, struct chains **r_chains)
             r = -EINVAL;
     if (r != -ENOMEM && check_deliver(c) < 0)
         r = -EINVAL;
+    return r;
+}
+
+int chains_new(struct hooks *hooks, struct config *config, const struct chains *old,
+               struct chains **r_chains)
+{
+    struct chains *c = calloc(1, sizeof(*c));
+    int r;
+
+    if (!c)
+        return -ENOMEM;
+    c->refs = 1;
+    c->hooks = hooks;
+    c->config = config_ref(config);
+    r = names_init(c, old);
+    if (r == 0)
+        r = only_init(c);
+    if (r == 0)
+        r = orders_init(c, old);
     if (r < 0) {
-        chains_free(&c);
+        chains_unref(&c);
         return r;
     }
     *r_chains = c;
     return 0;
 }
 
-void chains_free(struct chains **chains)
+struct chains *chains_ref(struct chains *chains)
+{
+    chains->refs++;
+    return chains;
+}
+
+void chains_unref(struct chains **chains)
 {
     struct chains *c = *chains;
 
     *chains = NULL;
-    if (!c)
+    if (!c || --c->refs > 0)
         return;
-    for (uint32_t i = 0; i < c->n_listeners * CONFIG_N_CHAINS; i++)
+    for (uint32_t i = 0; c->orders && i < c->n_listeners * CONFIG_N_CHAINS; i++)
         free(c->orders[i].entries);
+    for (uint32_t i = 0; c->only && i < c->hooks->n_plugins; i++)
+        free(c->only[i].filters);
+    for (uint32_t i = 1; i < c->n_listeners; i++)
+        free(c->names[i]);
     free(c->orders);
+    free(c->only);
+    free(c->names);
+    config_unref(&c->config);
     free(c);
+}
+
+uint32_t chains_listener(const struct chains *c, const char *name)
+{
+    for (uint32_t i = 1; i < c->n_listeners; i++)
+        if (strcmp(c->names[i], name) == 0)
+            return i;
+    return 0;
 }
 
 /* ---- flattened ----------------------------------------------------------------------- */
 
-static uint64_t deadline_of(const struct plugin *p, uint32_t hook)
+static uint64_t deadline_of(const struct chains *c, const struct plugin *p, uint32_t hook)
 {
-    return p->block->deadline_ms > 0 ? (uint64_t)p->block->deadline_ms
-                                     : hook_table[hook].deadline_ms;
+    int64_t ms = block_of(c, p)->deadline_ms;
+
+    return ms > 0 ? (uint64_t)ms : hook_table[hook].deadline_ms;
 }
 
-static bool goes_on_at_deadline(const struct entry *e)
+static bool goes_on_at_deadline(const struct chains *c, const struct entry *e)
 {
-    return e->control == CONFIG_DECIDE && e->plugin->block->on_deadline == CONFIG_DEADLINE_NEXT;
+    return e->control == CONFIG_DECIDE &&
+           block_of(c, e->plugin)->on_deadline == CONFIG_DEADLINE_NEXT;
+}
+
+static const struct only *only_of(const struct chains *c, const struct plugin *p)
+{
+    return c->only[p->index].n ? &c->only[p->index] : NULL;
 }
 
 static bool is_message(uint32_t hook)
@@ -329,7 +444,7 @@ static int flatten(const struct chains *c, const struct order *o, uint32_t hook,
         s.inst = plugin_instance(p, hl->index);
         s.control = e->control;
         s.has_rules = is_authorize;
-        s.next_on_deadline = goes_on_at_deadline(e);
+        s.next_on_deadline = goes_on_at_deadline(c, e);
         s.away = instance_is_away(s.inst, hl->index);
         s.only = is_flow ? only_of(c, p) : NULL;
         s.deadline_ms = deadline_of(c, p, hook);
@@ -357,56 +472,123 @@ static bool has_event(const struct plugin *p, enum hook_event event)
     return p->has_events && fn;
 }
 
-static int flatten_events(const struct order *o, struct hook_loop *hl)
+static int flatten_events(const struct chains *c, const struct order *o, const struct hook_loop *hl,
+                          struct event_chain *events, uint32_t *wanted)
 {
     for (enum hook_event ev = 0; ev < EVENT_COUNT; ev++) {
-        struct event_chain *c = &hl->events[ev];
+        struct event_chain *chain = &events[ev];
 
-        c->steps = calloc(o->n ? o->n : 1, sizeof(*c->steps));
-        if (!c->steps)
+        chain->steps = calloc(o->n ? o->n : 1, sizeof(*chain->steps));
+        if (!chain->steps)
             return -ENOMEM;
         for (uint32_t i = 0; i < o->n; i++) {
             struct plugin *p = o->entries[i].plugin;
             struct instance *inst = plugin_instance(p, hl->index);
 
             if (has_event(p, ev))
-                c->steps[c->n++] = (struct event_step){ inst, p->only.n ? &p->only : NULL,
-                                                        instance_is_away(inst, hl->index) };
+                chain->steps[chain->n++] =
+                    (struct event_step){ inst, only_of(c, p), instance_is_away(inst, hl->index) };
         }
-        if (c->n)
-            hl->head.wanted_events |= UINT32_C(1) << ev;
+        if (chain->n)
+            *wanted |= UINT32_C(1) << ev;
     }
     return 0;
 }
 
-int chains_flatten(const struct chains *chains, struct hook_loop *hl)
+static int flatten_listener(struct chain_table *t, uint32_t l, const struct hook_loop *hl)
 {
-    hl->n_listeners = chains->n_listeners;
-    hl->chains = calloc((size_t)chains->n_listeners * PIGEON_HOOK_COUNT, sizeof(*hl->chains));
-    if (!hl->chains)
-        return -ENOMEM;
-    for (uint32_t l = 0; l < chains->n_listeners; l++)
-        for (uint32_t hook = PIGEON_HOOK_PRE_CONNECT; hook <= PIGEON_HOOK_PUBLISHED; hook++) {
-            struct chain *c = &hl->chains[l * PIGEON_HOOK_COUNT + hook];
-            const struct order *o = order_of(chains, l, hook_table[hook].family);
+    for (uint32_t hook = PIGEON_HOOK_PRE_CONNECT; hook <= PIGEON_HOOK_PUBLISHED; hook++) {
+        struct chain *c = &t->hooks[l * PIGEON_HOOK_COUNT + hook];
+        const struct order *o = order_of(t->chains, l, hook_table[hook].family);
 
-            if (flatten(o, hook, hl, c) < 0)
-                return -ENOMEM;
-            /* Rules alone do not make deliveries be asked for: acl_checks_deliver() does. */
-            if (c->configured || (c->n && hook != PIGEON_HOOK_AUTHORIZE_DELIVER))
-                hl->head.wanted_hooks |= UINT32_C(1) << hook;
-        }
-    return flatten_events(order_of(chains, 0, CONFIG_EVENTS), hl);
+        if (flatten(t->chains, o, hook, hl, c) < 0)
+            return -ENOMEM;
+        /* Rules alone do not make deliveries be asked for: acl_checks_deliver() does. */
+        if (c->configured || (c->n && hook != PIGEON_HOOK_AUTHORIZE_DELIVER))
+            t->head.wanted_hooks |= UINT32_C(1) << hook;
+    }
+    return flatten_events(t->chains, order_of(t->chains, l, CONFIG_EVENTS), hl,
+                          &t->events[l * EVENT_COUNT], &t->head.wanted_events);
 }
 
-void chains_unflatten(struct hook_loop *hl)
+int chain_table_new(struct chains *chains, const struct hook_loop *hl, struct chain_table **r_table)
 {
-    for (uint32_t i = 0; hl->chains && i < hl->n_listeners * PIGEON_HOOK_COUNT; i++)
-        free(hl->chains[i].steps);
-    free(hl->chains);
-    hl->chains = NULL;
-    for (enum hook_event ev = 0; ev < EVENT_COUNT; ev++)
-        free(hl->events[ev].steps);
+    struct chain_table *t = calloc(1, sizeof(*t));
+    int r = 0;
+
+    if (!t)
+        return -ENOMEM;
+    t->chains = chains_ref(chains);
+    t->n_listeners = chains->n_listeners;
+    t->hooks = calloc((size_t)t->n_listeners * PIGEON_HOOK_COUNT, sizeof(*t->hooks));
+    t->events = calloc((size_t)t->n_listeners * EVENT_COUNT, sizeof(*t->events));
+    if (!t->hooks || !t->events)
+        r = -ENOMEM;
+    for (uint32_t l = 0; l < t->n_listeners && r == 0; l++)
+        r = flatten_listener(t, l, hl);
+    if (r < 0)
+        chain_table_free(&t);
+    else
+        *r_table = t;
+    return r;
+}
+
+void chain_table_free(struct chain_table **table)
+{
+    struct chain_table *t = *table;
+
+    *table = NULL;
+    if (!t)
+        return;
+    for (uint32_t i = 0; t->hooks && i < t->n_listeners * PIGEON_HOOK_COUNT; i++)
+        free(t->hooks[i].steps);
+    for (uint32_t i = 0; t->events && i < t->n_listeners * EVENT_COUNT; i++)
+        free(t->events[i].steps);
+    free(t->hooks);
+    free(t->events);
+    chains_unref(&t->chains);
+    free(t);
+}
+
+/* A question that waits has a slot, and the slot its step, until the late answer has come, too. */
+static bool is_asked(const struct chain_table *t, const struct hook_loop *hl)
+{
+    for (uint32_t i = 0; i < t->n_listeners * PIGEON_HOOK_COUNT; i++)
+        if (t->hooks[i].n && slots_ask(hl, t->hooks[i].steps, t->hooks[i].n))
+            return true;
+    return false;
+}
+
+static void drop_replaced(struct hook_loop *hl, bool all)
+{
+    for (struct chain_table **at = &hl->replaced, *t; (t = *at);) {
+        if (!all && is_asked(t, hl)) {
+            at = &t->next;
+            continue;
+        }
+        *at = t->next;
+        chain_table_free(&t);
+    }
+}
+
+void hook_loop_take_table(struct hook_loop *hl, struct chain_table *m_table)
+{
+    if (hl->table) {
+        hl->table->next = hl->replaced;
+        hl->replaced = hl->table;
+    }
+    hl->table = m_table;
+    hl->head = m_table->head;
+    hl->chains = m_table->hooks;
+    hl->events = m_table->events;
+    hl->n_listeners = m_table->n_listeners;
+    drop_replaced(hl, false);
+}
+
+void hook_loop_drop_tables(struct hook_loop *hl)
+{
+    drop_replaced(hl, true);
+    chain_table_free(&hl->table);
 }
 
 bool chains_configured(const struct chains *chains, uint32_t hook)
@@ -452,7 +634,7 @@ static const char *end_name(const struct chains *c, const struct order *o, int f
     switch (family) {
     case CONFIG_AUTHENTICATE: return is_configured ? "DENY" : "allow_anonymous";
     case CONFIG_AUTHORIZE:
-        if (is_configured || c->hooks->config->default_access == CONFIG_DENY)
+        if (is_configured || c->config->default_access == CONFIG_DENY)
             return "DENY";
         return "ALLOW (default_access)";
     default: return "GO ON";
@@ -481,8 +663,8 @@ static void print_order(const struct chains *c, uint32_t listener, int family, F
             continue;
         }
         fprintf(out, "%s(%s, inline, ", e->plugin->name, control_name(e->control));
-        print_time(out, deadline_of(e->plugin, hook_of_family(family)));
-        fprintf(out, ", %s) -> ", goes_on_at_deadline(e) ? "next" : "deny");
+        print_time(out, deadline_of(c, e->plugin, hook_of_family(family)));
+        fprintf(out, ", %s) -> ", goes_on_at_deadline(c, e) ? "next" : "deny");
     }
     if (family != CONFIG_EVENTS)
         fputs(end_name(c, o, family), out);
@@ -491,20 +673,15 @@ static void print_order(const struct chains *c, uint32_t listener, int family, F
     fputc('\n', out);
 }
 
-static bool listener_has_own(const struct hooks *hooks, uint32_t listener, int family)
-{
-    return hooks->config->listeners[listener - 1].chains.of[family].written;
-}
-
 void chains_print(const struct chains *chains, FILE *out)
 {
     fputs("chains:\n", out);
     for (int f = 0; f < CONFIG_N_CHAINS; f++)
         print_order(chains, 0, f, out);
     for (uint32_t l = 1; l < chains->n_listeners; l++)
-        for (int f = 0; f < CONFIG_EVENTS; f++)
-            if (listener_has_own(chains->hooks, l, f)) {
-                fprintf(out, "  listener %s:", chains->hooks->config->listeners[l - 1].name);
+        for (int f = 0; f < CONFIG_N_CHAINS; f++)
+            if (order_of(chains, l, f)->is_own) {
+                fprintf(out, "  listener %s:", chains->names[l]);
                 print_order(chains, l, f, out);
             }
 }

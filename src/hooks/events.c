@@ -57,12 +57,12 @@ static void call(const pigeon_events *e, void *self, const struct fact *f)
     }
 }
 
-static void tell(struct hook_loop *here, const struct event_step *s, const struct fact *f)
+static void tell(struct hook_loop *here, struct instance *inst, const struct fact *f)
 {
-    if (!s->inst->created)
+    if (!inst->created)
         return;
-    crumb_enter(&here->crumb, s->inst, PIGEON_HOOK_EVENT, f->client);
-    call(&s->inst->plugin->events, s->inst->self, f);
+    crumb_enter(&here->crumb, inst, PIGEON_HOOK_EVENT, f->client);
+    call(&inst->plugin->events, inst->self, f);
     crumb_leave(&here->crumb);
 }
 
@@ -75,7 +75,7 @@ static bool is_for(const struct event_step *s, const struct fact *f)
 
 struct fact_mail {
     struct mail mail;
-    const struct event_step *step;
+    struct instance *inst;
     struct hook_loop *from;
     struct identity *who; /* dropped by the loop it came from */
     struct fact fact;
@@ -84,8 +84,7 @@ struct fact_mail {
 
 static void mail_free(struct fact_mail *fm)
 {
-    atomic_fetch_sub_explicit(&fm->step->inst->plugin->stats.n_events_mail, 1,
-                              memory_order_relaxed);
+    atomic_fetch_sub_explicit(&fm->inst->plugin->stats.n_events_mail, 1, memory_order_relaxed);
     message_unref(&fm->fact.message);
     free(fm);
 }
@@ -103,7 +102,7 @@ static void on_fact(struct loop *here, struct mail *m)
 {
     struct fact_mail *fm = container_of(m, struct fact_mail, mail);
 
-    tell(fm->step->inst->hooks->loop[loop_index(here)], fm->step, &fm->fact);
+    tell(fm->inst->hooks->loop[loop_index(here)], fm->inst, &fm->fact);
     if (fm->who)
         loop_post(here, fm->from->index, m, on_fact_back);
     else
@@ -183,7 +182,7 @@ static void send_fact(struct hook_loop *hl, const struct event_step *s, const st
         atomic_fetch_add_explicit(&stats->n_events_lost, 1, memory_order_relaxed);
         return;
     }
-    fm->step = s;
+    fm->inst = s->inst;
     fm->from = hl;
     fm->who = who ? identity_ref((struct identity *)who) : NULL;
     fact_copy(fm, f);
@@ -194,7 +193,7 @@ static void send_fact(struct hook_loop *hl, const struct event_step *s, const st
 
 static void tell_all(struct hook_loop *hl, const struct identity *who, struct fact *f)
 {
-    const struct event_chain *c = &hl->events[f->event];
+    const struct event_chain *c = hook_loop_events(hl, who ? who->chains : 0, f->event);
 
     f->client = who ? &who->view : NULL;
     for (uint32_t i = 0; i < c->n; i++) {
@@ -208,18 +207,18 @@ static void tell_all(struct hook_loop *hl, const struct identity *who, struct fa
         }
         if (f->message && plugin_is_shared(s->inst->plugin))
             message_share(f->message);
-        tell(hl, s, f);
+        tell(hl, s->inst, f);
     }
 }
 
 /* Broker-wide facts go to one instance of each plugin: the one of the first loop. */
 static void tell_one(struct hook_loop *hl, struct fact *f)
 {
-    const struct event_chain *c = &hl->hooks->loop[0]->events[f->event];
+    const struct event_chain *c = hook_loop_events(hl->hooks->loop[0], 0, f->event);
 
     for (uint32_t i = 0; i < c->n; i++)
         if (hl->index == c->steps[i].inst->loop)
-            tell(hl, &c->steps[i], f);
+            tell(hl, c->steps[i].inst, f);
         else
             send_fact(hl, &c->steps[i], NULL, f);
 }
@@ -296,7 +295,8 @@ void events_unsubscribed(struct hook_loop *hl, const struct identity *who,
     if (n > sizeof(few) / sizeof(few[0]))
         views = malloc(n * sizeof(*views));
     if (!views) {
-        const struct event_chain *c = &hl->events[EVENT_UNSUBSCRIBED];
+        const struct event_chain *c =
+            hook_loop_events(hl, who ? who->chains : 0, EVENT_UNSUBSCRIBED);
 
         for (uint32_t i = 0; i < c->n; i++)
             atomic_fetch_add_explicit(&c->steps[i].inst->plugin->stats.n_events_lost, 1,

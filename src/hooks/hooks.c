@@ -43,6 +43,11 @@ bool hooks_configured(const struct hooks *hooks, uint32_t hook)
     return chains_configured(hooks->chains, hook);
 }
 
+uint32_t hooks_listener(const struct hooks *hooks, const char *name)
+{
+    return chains_listener(hooks->chains, name);
+}
+
 /* ---- hooks_new ----------------------------------------------------------------------- */
 
 static void refuse(const struct hooks *hooks, const char *name, const char *path,
@@ -54,17 +59,6 @@ static void refuse(const struct hooks *hooks, const char *name, const char *path
              "put that right, or start without it: plugins: { %s: { enabled: false } }", name);
     log_error(hooks->log, "plugin_refused", LZ("plugin", name), LZ("file", path),
               LZ("reason", reason), LZ("help", help));
-}
-
-static int only_init(struct only *only, const struct config_list *list)
-{
-    only->filters = calloc(list->n ? list->n : 1, sizeof(*only->filters));
-    if (!only->filters)
-        return -ENOMEM;
-    for (uint32_t i = 0; i < list->n; i++)
-        only->filters[i] = str_from(list->items[i]);
-    only->n = list->n;
-    return 0;
 }
 
 static int instances_init(struct hooks *hooks, struct plugin *p)
@@ -114,9 +108,6 @@ static int plugin_init(struct hooks *hooks, struct plugin *p, struct found *f)
     p->name = f->name;
     p->file = f->file;
     p->block = f->block ? f->block : &hooks->config->plugin_preset;
-    r = only_init(&p->only, &p->block->only);
-    if (r < 0)
-        return r;
     r = plugin_load(p, p->block->allow_unstable, hooks->log, reason, sizeof(reason));
     if (r < 0) {
         refuse(hooks, p->name, p->file.path, reason);
@@ -206,6 +197,16 @@ static int bus_init(struct hooks *hooks)
     return r;
 }
 
+static int take_chains(struct hook_loop *hl)
+{
+    struct chain_table *table;
+    int r = chain_table_new(hl->hooks->chains, hl, &table);
+
+    if (r == 0)
+        hook_loop_take_table(hl, table);
+    return r;
+}
+
 static int loop_parts_init(struct hooks *hooks)
 {
     hooks->loop = calloc(hooks->n_loops, sizeof(struct hook_loop *));
@@ -220,13 +221,13 @@ static int loop_parts_init(struct hooks *hooks)
         hl->index = i;
         hl->hooks = hooks;
         hl->loop = loop_group_at(hooks->loops, i);
-        hl->store = hooks->store ? store_loop_of(hooks->store, i) : NULL;
         if (crumb_init(&hl->crumb, hooks, "loop", i) < 0) {
             free(hl);
             return -ENOMEM;
         }
+        hl->store = hooks->store ? store_loop_of(hooks->store, i) : NULL;
         hooks->loop[i] = hl;
-        if (slots_init(hl) < 0 || chains_flatten(hooks->chains, hl) < 0)
+        if (slots_init(hl) < 0 || take_chains(hl) < 0)
             return -ENOMEM;
     }
     return 0;
@@ -243,7 +244,7 @@ static int build(struct hooks *hooks)
         return r;
     if (faults > 0) /* chains would only complain of the consequences */
         return -EINVAL;
-    r = chains_new(hooks, &hooks->chains);
+    r = chains_new(hooks, hooks->config, NULL, &hooks->chains);
     if (r == 0)
         r = store_init(hooks);
     if (r == 0)
@@ -258,7 +259,9 @@ int hooks_new(const struct hooks_setup *setup, struct hooks **r_hooks)
 
     if (!hooks)
         return -ENOMEM;
-    hooks->config = config_ref((struct config *)setup->config);
+    hooks->first = config_ref((struct config *)setup->config);
+    hooks->config = config_ref(hooks->first);
+    atomic_init(&hooks->topic_levels, hooks->config->limits.topic_levels);
     hooks->loops = setup->loops;
     hooks->n_loops = loop_group_count(setup->loops);
     hooks->log = setup->log;
@@ -379,7 +382,7 @@ static void plugin_fini(struct plugin *p)
     }
     free(p->instances);
     plugin_conf_free(&p->conf);
-    free(p->only.filters);
+    plugin_conf_free(&p->conf_now);
 }
 
 static void loop_parts_fini(struct hooks *hooks)
@@ -408,9 +411,6 @@ static void count_leaks(const struct hooks *hooks)
         log_warn(hooks->log, "plugin_answers_missing", LU("count", n));
 }
 
-void hooks_free(struct hooks **hooks)
-{
-    struct hooks *h = *hooks;
 int hooks_watch(struct hooks *hooks)
 {
     if (hooks->n_plugins == 0)
@@ -433,15 +433,18 @@ void hooks_turn_end(struct hook_loop *hl)
     crumb_turn_end(&hl->crumb);
 }
 
+void hooks_free(struct hooks **hooks)
+{
+    struct hooks *h = *hooks;
 
     *hooks = NULL;
     if (!h)
         return;
     h->main_thread = pthread_self();
+    watchdog_free(&h->watchdog);
     h->stopping = true;
     loop_group_settle(h->loops); /* answers given by now: client_free can still be called */
     destroy_all(h);
-    watchdog_free(&h->watchdog);
     loop_group_settle(h->loops); /* their mail may still name slots and instances */
     count_leaks(h);
     quiesce_free(&h->quiesce);
@@ -452,10 +455,11 @@ void hooks_turn_end(struct hook_loop *hl)
         plugin_fini(&h->plugins[i]);
     free(h->plugins);
     hooks_forget_files(h);
-    chains_free(&h->chains);
+    chains_unref(&h->chains);
     host_metrics_free(h);
     pthread_mutex_destroy(&h->metric_lock);
     config_unref(&h->config);
+    config_unref(&h->first);
     free(h->node_id);
     free(h);
 }

@@ -81,3 +81,6 @@ void hooks_print(const struct hooks *hooks, FILE *out);
 int hooks_survey(const struct config *config, FILE *out);
 /* Is a plugin with this hook in a chain? For safe defaults: CH3. */
 bool hooks_configured(const struct hooks *hooks, uint32_t hook);
+/* The number of a listener, by which its clients find their chains. It stays the same over reloads,
+ * also when the listener has gone. Event loops only. */
+uint32_t hooks_listener(const struct hooks *hooks, const char *name);

@@ -41,7 +41,7 @@ static int64_t wall_ms(void)
 
 static int32_t check_message(const struct hooks *hooks, const pigeon_msg *msg)
 {
-    int64_t levels = hooks->config->limits.topic_levels;
+    int64_t levels = atomic_load_explicit(&hooks->topic_levels, memory_order_relaxed);
     int32_t r;
 
     if (!msg || msg->size < offsetof(pigeon_msg, publisher) || msg->qos > 2 || msg->retain > 1)

@@ -60,8 +60,9 @@ struct plugin {
     char *name;
     uint32_t index; /* in hooks->plugins, the order of file names */
     struct plugin_file file;
-    const struct config_plugin *block; /* never NULL */
-    struct plugin_conf *conf;
+    const struct config_plugin *block; /* of hooks->first; never NULL */
+    struct plugin_conf *conf;          /* what its instances were created with */
+    struct plugin_conf *conf_now;      /* what they committed last; NULL: still `conf` */
     pigeon_plugin desc;
     pigeon_auth auth;
     pigeon_flow flow;
@@ -70,7 +71,6 @@ struct plugin {
     const pigeon_bus *bus;
     const pigeon_control *control;
     bool has_auth, has_flow, has_events;
-    struct only only;
     struct instance *instances;
     uint32_t n_instances;
     struct plugin_stats stats;
@@ -89,9 +89,12 @@ struct found {
 
 struct metric;
 struct quiesce;
+struct plugin_reload;
 
 struct hooks {
-    struct config *config;
+    struct config *first;         /* what the plugins were loaded by */
+    struct config *config;        /* what holds now; event loops only */
+    _Atomic int64_t topic_levels; /* limits.topic_levels of it, any thread */
     struct loop_group *loops;
     uint32_t n_loops;
     struct log *log;
@@ -120,6 +123,7 @@ struct hooks {
         main_thread; /* that called hooks_create: may call [loop] functions outside of turns */
     _Atomic bool stopping; /* instances are going: nothing is called any more */
     struct quiesce *quiesce;
+    struct plugin_reload *reload; /* under way; NULL: none */
 };
 
 static inline bool plugin_is_single(const struct plugin *p)

@@ -141,6 +141,7 @@ struct identity *identity_new(const struct identity_parts *p, struct identity *f
                   .keepalive_s = p->keepalive_s,
                   .session_expiry_s = p->session_expiry_s },
         .refs = 1,
+        .chains = p->chains,
         .slots = from ? from->slots : NULL,
     };
     if (who->slots)
@@ -173,6 +174,7 @@ void identity_parts(const struct identity *who, struct identity_parts *r)
         .port = v->port,
         .flags = v->flags,
         .loop = v->loop,
+        .chains = who->chains,
         .keepalive_s = v->keepalive_s,
         .session_expiry_s = v->session_expiry_s,
         .conn_id = v->conn_id,

@@ -13,6 +13,7 @@
 struct identity {
     pigeon_client view;
     uint32_t refs;
+    uint32_t chains;            /* whose are told of it: as ask.listener */
     struct client_slots *slots; /* private to hooks/; shared by an identity and those made from it */
     char data[];
 };
@@ -24,6 +25,7 @@ struct identity_parts {
     uint16_t port;
     uint32_t flags; /* PIGEON_CLIENT_* */
     uint32_t loop, keepalive_s, session_expiry_s;
+    uint32_t chains; /* as ask.listener: whose events chain is told */
     uint64_t conn_id;
 };
 

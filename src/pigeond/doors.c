@@ -1,10 +1,13 @@
 #include "pigeond/doors.h"
 #include "base/list.h"
+#include "broker/broker.h"
 #include "conn/conn.h"
+#include "hooks/hooks.h"
 #include "net/listener.h"
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #define PORT_TRIES 16         /* port 0: what is free for one address may be taken for the next */
 #define NOWHERE    UINT32_MAX /* index of a door that is closed */
@@ -13,6 +16,7 @@ struct door {
     struct list link; /* in one list of struct doors */
     struct broker *broker;
     _Atomic uint32_t index;       /* in the broker's configuration; any loop */
+    uint32_t chains;              /* see hooks_listener; constant once it is open */
     struct config *config;        /* reference: keeps `conf` */
     struct config_listener *conf; /* as it was opened */
     struct config *next_config;   /* between prepare and commit: what it will be; NULL: closed */
@@ -37,7 +41,7 @@ static void on_accept(void *ctx, struct loop *loop, struct stream *m_stream)
     if (index == NOWHERE)
         stream_abort(&m_stream);
     else
-        conn_accept(door->broker, loop, index, m_stream);
+        conn_accept(door->broker, loop, index, door->chains, m_stream);
 }
 
 /* ---- one door ------------------------------------------------------------------------------ */
@@ -148,21 +152,20 @@ static bool same_list(const struct config_list *a, const struct config_list *b)
     return same;
 }
 
-/* Do both stand for the same sockets, served the same way? */
+/* Do both stand for the same sockets? What is spoken there is looked up at each accept. */
 static bool same_sockets(const struct config_listener *a, const struct config_listener *b)
 {
     if (a->unix_path || b->unix_path)
-        return a->unix_path && b->unix_path && !strcmp(a->unix_path, b->unix_path) &&
-               a->mode == b->mode && a->protocol == b->protocol;
+        return a->unix_path && b->unix_path && !strcmp(a->unix_path, b->unix_path);
     return a->port == b->port && a->bind_written == b->bind_written &&
-           same_list(&a->bind, &b->bind) && a->protocol == b->protocol;
+           same_list(&a->bind, &b->bind);
 }
 
 static struct door *find(struct doors *doors, const struct config_listener *l)
 {
     LIST_FOREACH (link, &doors->open) {
         struct door *door = container_of(link, struct door, link);
-        if (!strcmp(door->conf->name, l->name) && same_sockets(door->conf, l))
+        if ((l->unix_path || !strcmp(door->conf->name, l->name)) && same_sockets(door->conf, l))
             return door;
     }
     return NULL;
@@ -225,13 +228,24 @@ void doors_abort(struct doors *doors)
         config_unref(&container_of(link, struct door, link)->next_config);
 }
 
-static void door_take(struct door *door, struct broker *broker)
+/* A path can be opened once only, so its socket stays and changes its permissions. */
+static void take_mode(struct doors *doors, const struct config_listener *l)
 {
+    if (chmod(l->unix_path, (mode_t)l->mode) < 0)
+        log_error(doors->log, "listener_mode_refused", LZ("listener", l->name),
+                  LZ("path", l->unix_path), LZ("reason", strerror(errno)));
+}
+
+static void door_take(struct doors *doors, struct door *door, struct broker *broker)
+{
+    if (door->conf->unix_path && door->conf->mode != door->next_conf->mode)
+        take_mode(doors, door->next_conf);
     config_unref(&door->config);
     door->config = door->next_config;
     door->conf = door->next_conf;
     door->next_config = NULL;
     door->broker = broker;
+    door->chains = hooks_listener(broker->hooks, door->conf->name);
     atomic_store(&door->index, (uint32_t)(door->conf - door->config->listeners));
 }
 
@@ -248,7 +262,7 @@ void doors_commit(struct doors *doors, struct broker *broker)
     LIST_FOREACH_SAFE (link, &doors->open) {
         struct door *door = container_of(link, struct door, link);
         if (door->next_config)
-            door_take(door, broker);
+            door_take(doors, door, broker);
         else
             door_shut(doors, door);
     }
@@ -256,7 +270,7 @@ void doors_commit(struct doors *doors, struct broker *broker)
         struct door *door = container_of(link, struct door, link);
         list_remove(link);
         list_append(&doors->open, link);
-        door_take(door, broker);
+        door_take(doors, door, broker);
         door_start(doors, door);
     }
 }

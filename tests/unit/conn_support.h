@@ -294,7 +294,7 @@ static inline uint32_t far_open_failing(struct world *w, uint32_t n_allocs)
     assert_int_equal(stream_new(fd[0], NULL, &s), 0);
     w->far[w->n_far] = fd[1];
     failalloc_after(n_allocs);
-    conn_accept(&w->broker, w->shards[0].loop, 0, s);
+    conn_accept(&w->broker, w->shards[0].loop, 0, 0, s);
     world_turns(w);
     return w->n_far++;
 }
