@@ -31,13 +31,16 @@ static inline void share(struct message *m)
 
 static bool prepare_exchange(struct ask *ask, const struct step *step, struct ask_slot *slot)
 {
-    if (ask->exchange && ask->exchange->slot && ask->exchange->inst != step->inst)
+    struct seat seat = ask_seat(ask, step);
+
+    if (ask->exchange && ask->exchange->slot && ask->exchange->inst != seat.inst)
         exchange_unref(&ask->exchange);
     if (!ask->exchange)
-        ask->exchange = exchange_new(ask->hl->index);
+        ask->exchange = exchange_new();
     if (!ask->exchange)
         return false;
-    ask->exchange->inst = step->inst;
+    ask->exchange->inst = seat.inst;
+    ask->exchange->home = seat.loop;
     slot->exchange_view = ((struct exchange_info *)ask->subject)->view;
     slot->exchange_view.slot = &ask->exchange->slot;
     slot->view = &slot->exchange_view;
@@ -288,6 +291,17 @@ static inline const char *obstacle(struct ask *ask, const struct step *step)
     return ask->slot && prepare(ask, step, ask->slot) ? NULL : "out of memory";
 }
 
+static int32_t ask_away(struct ask *ask, const struct step *step, struct ask_slot *slot)
+{
+    struct seat seat = ask_seat(ask, step);
+
+    slot_open(slot, seat.inst);
+    pin(ask, slot);
+    wait_for(ask, slot);
+    ask_call_away(slot, seat.loop);
+    return PIGEON_PENDING;
+}
+
 /* A verdict, or PIGEON_PENDING: the ask waits. */
 static inline int32_t ask_hook(struct ask *ask, const struct step *step)
 {
@@ -299,13 +313,9 @@ static inline int32_t ask_hook(struct ask *ask, const struct step *step)
         return refuse(ask, step, busy_reason(step->hook), why);
     if (step->hook == PIGEON_HOOK_AUTHORIZE_DELIVER)
         return ask_deliver(ask, step, slot);
+    if (step->away)
+        return ask_away(ask, step, slot);
     slot_open(slot, step->inst);
-    if (step->away) {
-        pin(ask, slot);
-        wait_for(ask, slot);
-        ask_call_away(ask, slot);
-        return PIGEON_PENDING;
-    }
     verdict = ask_call(step, slot, &ask->hl->crumb, step->timing);
     if (verdict != PIGEON_PENDING) {
         if (slot_close(slot))

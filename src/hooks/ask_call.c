@@ -18,30 +18,61 @@ static void on_hop_back(struct loop *here, struct mail *m)
     slot_mail_back(container_of(m, struct ask_slot, hop_mail));
 }
 
-/* At home of a SINGLE instance. The views stay pinned until the mail is back, even if another
- * thread answers while the hook still runs. */
+/* The hook has returned a verdict. After complete() it is the second one: the slot says DONE until
+ * its hop mail is back. */
+static void answer(struct ask_slot *slot, struct instance *inst, int32_t verdict)
+{
+    if (pending_complete(inst, slot->req.token, verdict) == PIGEON_OK ||
+        word_state(atomic_load_explicit(&slot->word, memory_order_acquire)) != SLOT_DONE)
+        return;
+    atomic_fetch_add_explicit(&inst->plugin->stats.n_twice, 1, memory_order_relaxed);
+    log_error(inst->hooks->log, "plugin_answered_twice", LZ("plugin", inst->plugin->name),
+              LZ("hook", hook_name(slot->step->hook)));
+}
+
+/* At home: a SINGLE instance's loop, or a worker. The views stay pinned until the mail is back,
+ * even if another thread answers while the hook still runs. */
 static void on_hop(struct loop *here, struct mail *m)
 {
     struct ask_slot *slot = container_of(m, struct ask_slot, hop_mail);
-    struct instance *inst = slot->step->inst;
+    struct instance *inst = atomic_load_explicit(&slot->inst, memory_order_relaxed);
     int32_t verdict = PIGEON_DENY;
 
     if (word_state(atomic_load_explicit(&slot->word, memory_order_acquire)) == SLOT_PENDING &&
-        inst->created) {
-        struct crumb *crumb = &inst->hooks->loop[inst->loop]->crumb;
+        inst->created && !inst->hooks->stopping) {
+        struct crumb *crumb = hooks_crumb(inst->hooks, here);
+        struct step step = *slot->step; /* of any instance of the plugin */
 
+        step.inst = inst;
         slot->unseen = false;
-        verdict = ask_call(slot->step, slot, crumb,
-                           crumb_timing(crumb, inst->plugin->index, slot->step->hook));
+        verdict =
+            ask_call(&step, slot, crumb, crumb_timing(crumb, inst->plugin->index, step.hook));
+        slot->unseen = verdict != PIGEON_PENDING;
     }
     if (verdict != PIGEON_PENDING)
-        pending_complete(inst, slot->req.token, verdict);
-    loop_post(here, slot->hl->index, m, on_hop_back);
+        answer(slot, inst, verdict);
+    hooks_post(slot->hl->loop, m, on_hop_back);
 }
 
-void ask_call_away(struct ask *ask, struct ask_slot *slot)
+struct seat ask_seat(const struct ask *ask, const struct step *step)
+{
+    const struct plugin *p = step->inst->plugin;
+    const struct identity *who = ask_who(ask);
+
+    if (!step->away)
+        return (struct seat){ step->inst, ask->hl->loop };
+    if (p->n_workers <= 1)
+        return plugin_seat(p, 0);
+    if (who)
+        return plugin_seat(p, client_key(who, ask->hl->hooks));
+    return plugin_seat(p,
+                       ask->message ? hooks_key(ask->hl->hooks, message_topic(ask->message)) : 0);
+}
+
+void ask_call_away(struct ask_slot *slot, struct loop *home)
 {
     slot->unseen = true;
+    slot->home = home;
     slot->mails_out++;
-    loop_post(ask->hl->loop, slot->step->inst->loop, &slot->hop_mail, on_hop);
+    hooks_post(home, &slot->hop_mail, on_hop);
 }

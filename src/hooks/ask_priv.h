@@ -8,6 +8,7 @@
 #include "hooks/chain.h"
 #include "hooks/client_slots.h"
 #include "hooks/pending.h"
+#include "hooks/worker.h"
 
 /* Outcomes of one entry beside the verdicts. */
 #define ENTRY_SKIP (-1000) /* the entry has nothing to do with this question */
@@ -44,8 +45,11 @@ static inline int32_t ask_call(const struct step *step, struct ask_slot *slot, s
     crumb_leave_at(crumb, timing);
     return verdict;
 }
-/* Puts the question to an instance that lives elsewhere. The slot is open, pinned and awaited. */
-void ask_call_away(struct ask *ask, struct ask_slot *slot);
+/* Who is asked, and where. For a question about a client after its client_slots are there. */
+struct seat ask_seat(const struct ask *ask, const struct step *step);
+/* Puts the question to an instance that lives elsewhere. The slot is open for it, pinned and
+ * awaited. */
+void ask_call_away(struct ask_slot *slot, struct loop *home);
 
 /* ---- ask_rules.c ---- */
 

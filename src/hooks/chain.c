@@ -242,7 +242,8 @@ static int check_missing(const struct chains *c, enum config_chain_family family
     return r;
 }
 
-/* authorize_deliver is asked for each receiver and cannot wait for another loop. */
+/* authorize_deliver is asked for each receiver and cannot wait for another loop or for
+ * a worker. */
 static int check_deliver(const struct chains *c)
 {
     struct hooks *hooks = c->hooks;
@@ -251,7 +252,16 @@ static int check_deliver(const struct chains *c)
     for (uint32_t i = 0; i < hooks->n_plugins; i++) {
         struct plugin *p = &hooks->plugins[i];
 
-        if (!p->auth.authorize_deliver || !plugin_is_single(p) || hooks->n_loops < 2)
+        if (!p->auth.authorize_deliver)
+            continue;
+        if (p->n_workers) {
+            fault(hooks, "authorize", p->name,
+                  "authorize_deliver must answer at once and cannot be asked of a worker",
+                  "let it push rules with acl_add() at connect and leave the hook out, or set run: "
+                  "inline in its block under plugins");
+            r = -EINVAL;
+        }
+        if (p->n_workers || !plugin_is_single(p) || hooks->n_loops < 2)
             continue;
         fault(hooks, "authorize", p->name,
               "authorize_deliver of a plugin with one instance cannot be asked from several loops",
@@ -662,7 +672,11 @@ static void print_order(const struct chains *c, uint32_t listener, int family, F
             fprintf(out, "%s%s", i ? ", " : "", e->plugin->name);
             continue;
         }
-        fprintf(out, "%s(%s, inline, ", e->plugin->name, control_name(e->control));
+        fprintf(out, "%s(%s, ", e->plugin->name, control_name(e->control));
+        if (e->plugin->n_workers)
+            fprintf(out, "worker x%u, ", e->plugin->n_workers);
+        else
+            fputs("inline, ", out);
         print_time(out, deadline_of(c, e->plugin, hook_of_family(family)));
         fprintf(out, ", %s) -> ", goes_on_at_deadline(c, e) ? "next" : "deny");
     }

@@ -22,6 +22,7 @@ struct crumb {
     struct watchdog *watchdog;           /* NULL: nobody watches */
     const char *name;                    /* "loop", "worker" */
     uint32_t index;
+    bool may_block;     /* a worker's: as long as it likes, nobody is told */
     struct crumb *next; /* in hooks->crumbs */
 };
 

@@ -1,9 +1,12 @@
 #include "hooks/events.h"
 #include "hooks/chain.h"
+#include "hooks/client_slots.h"
+#include "hooks/worker.h"
 #include <errno.h>
 #include <stdlib.h>
 
-/* Facts that wait for a SINGLE instance on another loop; beyond it they are dropped and counted. */
+/* Facts of a plugin that wait for another loop or a worker; beyond it they are dropped and counted.
+ */
 #define EVENTS_MAIL_MAX 10000u
 
 struct fact {
@@ -57,13 +60,13 @@ static void call(const pigeon_events *e, void *self, const struct fact *f)
     }
 }
 
-static void tell(struct hook_loop *here, struct instance *inst, const struct fact *f)
+static void tell(struct crumb *crumb, struct instance *inst, const struct fact *f)
 {
     if (!inst->created)
         return;
-    crumb_enter(&here->crumb, inst, PIGEON_HOOK_EVENT, f->client);
+    crumb_enter(crumb, inst, PIGEON_HOOK_EVENT, f->client);
     call(&inst->plugin->events, inst->self, f);
-    crumb_leave(&here->crumb);
+    crumb_leave(crumb);
 }
 
 static bool is_for(const struct event_step *s, const struct fact *f)
@@ -102,9 +105,9 @@ static void on_fact(struct loop *here, struct mail *m)
 {
     struct fact_mail *fm = container_of(m, struct fact_mail, mail);
 
-    tell(fm->inst->hooks->loop[loop_index(here)], fm->inst, &fm->fact);
+    tell(hooks_crumb(fm->inst->hooks, here), fm->inst, &fm->fact);
     if (fm->who)
-        loop_post(here, fm->from->index, m, on_fact_back);
+        hooks_post(fm->from->loop, m, on_fact_back);
     else
         mail_free(fm);
 }
@@ -169,11 +172,24 @@ static void fact_copy(struct fact_mail *fm, const struct fact *f)
     }
 }
 
+/* What is about a session goes where its client's facts went; what is about nobody to the first. */
+static uint64_t fact_key(const struct hooks *hooks, const struct identity *who,
+                         const struct fact *f)
+{
+    if (who)
+        return client_key(who, hooks);
+    if (f->event == EVENT_SESSION_END || f->event == EVENT_WILL_DROPPED)
+        return hooks_key(hooks, str_make(f->text.ptr, f->text.len));
+    return 0;
+}
+
 static void send_fact(struct hook_loop *hl, const struct event_step *s, const struct identity *who,
                       const struct fact *f)
 {
+    const struct plugin *p = s->inst->plugin;
     struct plugin_stats *stats = &s->inst->plugin->stats;
     struct fact_mail *fm = NULL;
+    struct seat seat = { s->inst, s->inst->home };
 
     if (atomic_fetch_add_explicit(&stats->n_events_mail, 1, memory_order_relaxed) < EVENTS_MAIL_MAX)
         fm = malloc(sizeof(*fm) + fact_size(f));
@@ -182,11 +198,13 @@ static void send_fact(struct hook_loop *hl, const struct event_step *s, const st
         atomic_fetch_add_explicit(&stats->n_events_lost, 1, memory_order_relaxed);
         return;
     }
-    fm->inst = s->inst;
+    if (p->n_workers)
+        seat = plugin_seat(p, fact_key(hl->hooks, who, f));
+    fm->inst = seat.inst;
     fm->from = hl;
     fm->who = who ? identity_ref((struct identity *)who) : NULL;
     fact_copy(fm, f);
-    loop_post(hl->loop, s->inst->loop, &fm->mail, on_fact);
+    hooks_post(seat.loop, &fm->mail, on_fact);
 }
 
 /* ---- sending ------------------------------------------------------------------------- */
@@ -207,7 +225,7 @@ static void tell_all(struct hook_loop *hl, const struct identity *who, struct fa
         }
         if (f->message && plugin_is_shared(s->inst->plugin))
             message_share(f->message);
-        tell(hl, s->inst, f);
+        tell(&hl->crumb, s->inst, f);
     }
 }
 
@@ -217,8 +235,8 @@ static void tell_one(struct hook_loop *hl, struct fact *f)
     const struct event_chain *c = hook_loop_events(hl->hooks->loop[0], 0, f->event);
 
     for (uint32_t i = 0; i < c->n; i++)
-        if (hl->index == c->steps[i].inst->loop)
-            tell(hl, c->steps[i].inst, f);
+        if (hl->loop == c->steps[i].inst->home)
+            tell(&hl->crumb, c->steps[i].inst, f);
         else
             send_fact(hl, &c->steps[i], NULL, f);
 }

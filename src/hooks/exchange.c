@@ -1,14 +1,13 @@
 #include "hooks/exchange.h"
+#include "hooks/worker.h"
 #include <stdlib.h>
 
-struct exchange *exchange_new(uint32_t loop)
+struct exchange *exchange_new(void)
 {
     struct exchange *x = calloc(1, sizeof(*x));
 
-    if (x) {
+    if (x)
         x->refs = 1;
-        x->loop = loop;
-    }
     return x;
 }
 
@@ -40,9 +39,8 @@ void exchange_unref(struct exchange **x)
     *x = NULL;
     if (!ex || --ex->refs > 0)
         return;
-    if (ex->slot && loop_current() && instance_is_away(ex->inst, ex->loop))
-        loop_post(loop_group_at(ex->inst->hooks->loops, ex->loop), ex->inst->loop, &ex->mail,
-                  on_exchange_mail);
+    if (ex->slot && hooks_is_elsewhere(ex->inst->hooks, ex->home))
+        hooks_post(ex->home, &ex->mail, on_exchange_mail);
     else
         exchange_destroy(ex);
 }

@@ -9,14 +9,14 @@
 
 struct exchange {
     uint32_t refs;
-    uint32_t loop;
     struct instance *inst; /* whose `slot` is */
+    struct loop *home;     /* where exchange_free is called */
     void *slot;
     uint32_t entry; /* of the chain: where the next step goes on */
     bool required_passed;
     struct mail mail;
 };
 
-struct exchange *exchange_new(uint32_t loop);
+struct exchange *exchange_new(void);
 struct exchange *exchange_ref(struct exchange *x);
 void exchange_unref(struct exchange **x);

@@ -5,6 +5,7 @@
 #include "hooks/plugin.h"
 #include "hooks/store_priv.h"
 #include "hooks/watchdog.h"
+#include "hooks/worker.h"
 #include <errno.h>
 #include <stdlib.h>
 
@@ -64,8 +65,12 @@ static void refuse(const struct hooks *hooks, const char *name, const char *path
 static int instances_init(struct hooks *hooks, struct plugin *p)
 {
     bool is_one = p->desc.flags & (PIGEON_F_SINGLE | PIGEON_F_SHARED) || p->store || p->bus;
-    uint32_t n = is_one ? 1 : hooks->n_loops;
+    bool has_workers = p->block->run == CONFIG_WORKER;
+    uint32_t n = is_one ? 1 : has_workers ? (uint32_t)p->block->workers : hooks->n_loops;
+    int r = has_workers ? workers_init(p) : 0;
 
+    if (r < 0)
+        return r;
     p->instances = calloc(n, sizeof(*p->instances));
     if (!p->instances)
         return -ENOMEM;
@@ -75,7 +80,8 @@ static int instances_init(struct hooks *hooks, struct plugin *p)
 
         inst->plugin = p;
         inst->hooks = hooks;
-        inst->loop = i;
+        inst->loop = i % hooks->n_loops;
+        inst->home = has_workers ? p->workers[i].loop : loop_group_at(hooks->loops, i);
         list_init(&inst->watches);
         list_init(&inst->subscriptions);
         host_init(hooks, inst);
@@ -230,6 +236,9 @@ static int loop_parts_init(struct hooks *hooks)
         if (slots_init(hl) < 0 || take_chains(hl) < 0)
             return -ENOMEM;
     }
+    for (uint32_t i = 0; i < hooks->n_plugins; i++)
+        if (workers_watch(hooks, &hooks->plugins[i]) < 0)
+            return -ENOMEM;
     return 0;
 }
 
@@ -252,6 +261,17 @@ static int build(struct hooks *hooks)
     return r < 0 ? r : loop_parts_init(hooks);
 }
 
+static void worker_lock_init(struct hooks *hooks)
+{
+    pthread_condattr_t attr;
+
+    pthread_mutex_init(&hooks->worker_lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&hooks->worker_gone, &attr);
+    pthread_condattr_destroy(&attr);
+}
+
 int hooks_new(const struct hooks_setup *setup, struct hooks **r_hooks)
 {
     struct hooks *hooks = calloc(1, sizeof(*hooks));
@@ -270,8 +290,11 @@ int hooks_new(const struct hooks_setup *setup, struct hooks **r_hooks)
     hooks->deprecated = setup->deprecated ? setup->deprecated : deprecated_members;
     hooks->main_thread = pthread_self();
     pthread_mutex_init(&hooks->metric_lock, NULL);
+    worker_lock_init(hooks);
     hooks->node_id = strdup(setup->node_id ? setup->node_id : "");
-    r = hooks->node_id ? build(hooks) : -ENOMEM;
+    r = hooks->node_id ? hash_key_init(&hooks->hash_key) : -ENOMEM;
+    if (r == 0)
+        r = build(hooks);
     if (setup->report)
         hooks_print(hooks, setup->report);
     if (r < 0) {
@@ -381,6 +404,7 @@ static void plugin_fini(struct plugin *p)
         free(p->instances[i].reason);
     }
     free(p->instances);
+    workers_fini(p);
     plugin_conf_free(&p->conf);
     plugin_conf_free(&p->conf_now);
 }
@@ -442,10 +466,11 @@ void hooks_free(struct hooks **hooks)
         return;
     h->main_thread = pthread_self();
     watchdog_free(&h->watchdog);
+    hooks_stop_workers(h, 0);
     h->stopping = true;
-    loop_group_settle(h->loops); /* answers given by now: client_free can still be called */
+    hooks_settle(h); /* answers given by now: client_free can still be called */
     destroy_all(h);
-    loop_group_settle(h->loops); /* their mail may still name slots and instances */
+    hooks_settle(h); /* their mail may still name slots and instances */
     count_leaks(h);
     quiesce_free(&h->quiesce);
     store_free(&h->store);
@@ -458,6 +483,8 @@ void hooks_free(struct hooks **hooks)
     chains_unref(&h->chains);
     host_metrics_free(h);
     pthread_mutex_destroy(&h->metric_lock);
+    pthread_mutex_destroy(&h->worker_lock);
+    pthread_cond_destroy(&h->worker_gone);
     config_unref(&h->config);
     config_unref(&h->first);
     free(h->node_id);

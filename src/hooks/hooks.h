@@ -59,6 +59,12 @@ int hooks_create(struct hooks *hooks);
 /* Each plugin judges its options (check), without creating an instance. 0 or -EINVAL; faults are logged. Part
  * of hooks_create; alone for `pigeond -t`, which does it in a child process. */
 int hooks_check(struct hooks *hooks);
+/* The threads of plugins with `run: worker`, after hooks_create. 0 or negative. */
+int hooks_start(struct hooks *hooks);
+/* The event loops no longer run. Ends those threads, waiting so long (0: as long as it takes) for
+ * what their plugins are at. Returns how many are stuck, each is logged; then nothing can be freed
+ * any more: the process has to leave. */
+uint32_t hooks_stop_workers(struct hooks *hooks, uint64_t patience_ms);
 struct hook_loop *hooks_loop(struct hooks *hooks, uint32_t loop);
 /* Begins to watch over the loops (option hook_warn), until hooks_free; before their threads run. Nothing to do
  * without plugins. 0 or negative errno. */

@@ -15,11 +15,13 @@ static const char *state_name(enum found_state state)
     }
 }
 
-static const char *instances_name(uint32_t flags)
+static const char *instances_name(uint32_t flags, bool has_workers)
 {
     if (flags & PIGEON_F_SINGLE)
         return "one instance";
-    return flags & PIGEON_F_SHARED ? "one shared instance" : "one instance per loop";
+    if (flags & PIGEON_F_SHARED)
+        return "one shared instance";
+    return has_workers ? "one instance per worker" : "one instance per loop";
 }
 
 static void print_found(const struct found *f, FILE *out)
@@ -30,8 +32,12 @@ static void print_found(const struct found *f, FILE *out)
     if (f->note)
         fprintf(out, " (deprecated: %s)", f->note);
     if (f->file.id) {
+        bool has_workers = f->block && f->block->run == CONFIG_WORKER;
+
         fprintf(out, ", %s %s, %s, %s", f->file.id, f->file.version, f->file.license,
-                instances_name(f->file.manifest.flags));
+                instances_name(f->file.manifest.flags, has_workers));
+        if (has_workers)
+            fprintf(out, ", worker x%lld", (long long)f->block->workers);
         for (uint32_t i = 0; i < f->file.n_ifaces; i++)
             fprintf(out, "%s%s", i ? " " : ", ", f->file.ifaces[i]);
     }

@@ -3,6 +3,7 @@
 #include "hooks/chain.h"
 #include "hooks/pending.h"
 #include "hooks/plugin.h"
+#include "hooks/worker.h"
 #include <errno.h>
 #include <stdlib.h>
 
@@ -11,6 +12,8 @@
 struct quiesce_call {
     struct mail mail;
     struct instance *inst;
+    struct loop *home;
+    bool is_silent; /* nobody to ask: only waits until the worker has come so far */
     struct quiesce *q;
     uint32_t round;
 };
@@ -19,7 +22,7 @@ struct quiesce {
     struct hooks *hooks;
     void (*done)(void *arg);
     void *arg;
-    struct quiesce_call *calls; /* one per instance */
+    struct quiesce_call *calls;
     uint32_t n_calls, n_left, round;
     struct timer give_up;
     struct mail mail;
@@ -62,6 +65,12 @@ static void on_call_back(struct loop *here, struct mail *m)
         round_over(q);
 }
 
+static void on_call_worker_back(struct loop *here, struct mail *m)
+{
+    (void)here;
+    slot_mail_back(container_of(m, struct ask_slot, hop_mail));
+}
+
 static void on_quiesced(struct ask_slot *slot, int32_t verdict)
 {
     struct quiesce_call *call = slot->owner;
@@ -70,6 +79,40 @@ static void on_quiesced(struct ask_slot *slot, int32_t verdict)
     (void)verdict;
     slot_release(slot);
     loop_post(here, 0, &call->mail, on_call_back);
+}
+
+/* On a worker, which has no slots: the question is one of loop 0, as for any other hook. */
+static void on_call_worker(struct loop *here, struct mail *m)
+{
+    struct ask_slot *slot = container_of(m, struct ask_slot, hop_mail);
+    const struct quiesce_call *call = slot->view;
+    struct instance *inst = call->inst;
+    int32_t r = PIGEON_OK;
+
+    (void)here;
+    if (inst->created && !inst->hooks->stopping && !call->is_silent)
+        r = inst->plugin->desc.quiesce(inst->self, slot->req.token);
+    if (r != PIGEON_PENDING)
+        pending_complete(inst, slot->req.token, PIGEON_OK);
+    hooks_post(slot->hl->loop, m, on_call_worker_back);
+}
+
+/* false: no memory, it is not asked. */
+static bool call_worker(struct quiesce_call *call)
+{
+    struct ask_slot *slot = slot_get(call->inst->hooks->loop[0]);
+
+    if (!slot)
+        return false;
+    slot_open(slot, call->inst);
+    slot->owner = call;
+    slot->fn = on_quiesced;
+    slot->view = call;
+    slot->home = call->home;
+    slot->mails_out++;
+    slot_count(slot);
+    hooks_post(call->home, &slot->hop_mail, on_call_worker);
+    return true;
 }
 
 static void on_call(struct loop *here, struct mail *m)
@@ -112,12 +155,35 @@ static void begin_round(struct quiesce *q)
         if (call->round != q->round)
             continue;
         q->n_left++;
-        loop_post(first, call->inst->loop, &call->mail, on_call);
+        if (!call->inst->plugin->n_workers)
+            loop_post(first, call->inst->loop, &call->mail, on_call);
+        else if (!call_worker(call))
+            loop_post(first, 0, &call->mail, on_call_back);
     }
     if (q->n_left == 0)
         round_over(q);
     else
         timer_arm(loop_timers(first), &q->give_up, loop_now_ms(first) + ROUND_MS);
+}
+
+/* One per instance that wants to know; one per worker, for what it is at has to end first. */
+static void calls_add(struct quiesce *q, struct plugin *p)
+{
+    uint32_t n = p->n_workers ? p->n_workers : p->n_instances;
+
+    for (uint32_t k = 0; k < n; k++) {
+        struct seat seat = plugin_seat(p, k);
+        bool asks = p->desc.quiesce && k < p->n_instances;
+
+        if (!p->n_workers)
+            seat.inst = &p->instances[k];
+        if (seat.inst->created && (asks || p->n_workers))
+            q->calls[q->n_calls++] = (struct quiesce_call){ .inst = seat.inst,
+                                                            .home = seat.loop,
+                                                            .is_silent = !asks,
+                                                            .q = q,
+                                                            .round = p == q->hooks->store_plugin };
+    }
 }
 
 static int calls_init(struct quiesce *q)
@@ -126,19 +192,12 @@ static int calls_init(struct quiesce *q)
     uint32_t n = 0;
 
     for (uint32_t i = 0; i < hooks->n_plugins; i++)
-        n += hooks->plugins[i].n_instances;
+        n += hooks->plugins[i].n_instances + hooks->plugins[i].n_workers;
     q->calls = calloc(n ? n : 1, sizeof(*q->calls));
     if (!q->calls)
         return -ENOMEM;
-    for (uint32_t i = 0; i < hooks->n_plugins; i++) {
-        struct plugin *p = &hooks->plugins[i];
-
-        for (uint32_t k = 0; k < p->n_instances && p->desc.quiesce; k++)
-            if (p->instances[k].created)
-                q->calls[q->n_calls++] = (struct quiesce_call){ .inst = &p->instances[k],
-                                                                .q = q,
-                                                                .round = p == hooks->store_plugin };
-    }
+    for (uint32_t i = 0; i < hooks->n_plugins; i++)
+        calls_add(q, &hooks->plugins[i]);
     return 0;
 }
 

@@ -3,6 +3,7 @@
 #include "hooks/host_priv.h"
 #include "hooks/pending.h"
 #include "hooks/store_priv.h"
+#include "hooks/worker.h"
 #include "base/utf8.h"
 #include "wire/property.h"
 #include "wire/reason.h"
@@ -52,17 +53,33 @@ bool host_on_loop(const struct instance *inst)
 
     if (!current)
         return pthread_equal(pthread_self(), inst->hooks->main_thread);
-    return loop_get_group(current) == inst->hooks->loops && loop_index(current) == inst->loop;
+    return current == inst->home;
+}
+
+bool host_check_thread(const struct instance *inst, const char *function)
+{
+#ifndef NDEBUG
+    if (!host_on_loop(inst)) {
+        log_error(inst->hooks->log, "plugin_wrong_thread", LZ("plugin", inst->plugin->name),
+                  LZ("function", function),
+                  LZ("help", "call it from the thread of the instance, see host->post"));
+        return false;
+    }
+#else
+    (void)inst;
+    (void)function;
+#endif
+    return true;
 }
 
 void host_post_mail(struct instance *inst, struct mail *m_mail, mail_fn fn)
 {
-    struct loop *current = loop_current();
+    hooks_post(loop_group_at(inst->hooks->loops, inst->loop), m_mail, fn);
+}
 
-    if (current && loop_get_group(current) == inst->hooks->loops)
-        loop_post(current, inst->loop, m_mail, fn);
-    else
-        loop_post_any(loop_group_at(inst->hooks->loops, inst->loop), m_mail, fn);
+void host_post_home(struct instance *inst, struct mail *m_mail, mail_fn fn)
+{
+    hooks_post(inst->home, m_mail, fn);
 }
 
 static const void *get(void *inst, const char *id, uint32_t min_size)
@@ -95,10 +112,8 @@ static int32_t fail(void *inst, const char *key, const char *text)
     size_t size = (key ? strlen(key) + 2 : 0) + (text ? strlen(text) : 0) + 1;
     char *reason;
 
-#ifndef NDEBUG
-    if (!host_on_loop(i))
+    if (!host_check_thread(i, "fail"))
         return PIGEON_E_THREAD;
-#endif
     reason = malloc(size);
     if (!reason)
         return PIGEON_E_INVAL;
@@ -113,8 +128,8 @@ static int64_t now_ns(void *inst)
     struct loop *current = loop_current();
     struct timespec ts;
 
-    (void)inst;
-    if (current)
+    /* A turn of a worker may take as long as the plugin blocks. */
+    if (current && loop_get_group(current) == instance_of(inst)->hooks->loops)
         return (int64_t)loop_now_ms(current) * 1000000;
     clock_gettime(CLOCK_MONOTONIC, &ts);
     return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
@@ -209,12 +224,7 @@ static void on_invalidate(struct loop *here, struct mail *m)
 
 static void order_post(struct hooks *hooks, uint32_t loop, struct order *m_order, mail_fn fn)
 {
-    struct loop *current = loop_current();
-
-    if (current && loop_get_group(current) == hooks->loops)
-        loop_post(current, loop, &m_order->mail, fn);
-    else
-        loop_post_any(loop_group_at(hooks->loops, loop), &m_order->mail, fn);
+    hooks_post(loop_group_at(hooks->loops, loop), &m_order->mail, fn);
 }
 
 /* One order per loop: where a client lives is the broker's business. All or none are posted. */
@@ -285,7 +295,7 @@ static int32_t post(void *inst, pigeon_post_fn fn, void *arg)
     if (!p)
         return PIGEON_E_NOMEM;
     *p = (struct posted){ .inst = instance_of(inst), .fn = fn, .arg = arg };
-    host_post_mail(instance_of(inst), &p->mail, on_post);
+    host_post_home(instance_of(inst), &p->mail, on_post);
     return PIGEON_OK;
 }
 
@@ -302,7 +312,7 @@ void host_init(struct hooks *hooks, struct instance *inst)
                         .name = inst->plugin->name,
                         .state_dir = state_dir ? state_dir : "",
                         .inst = inst,
-                        .loop = inst->loop,
+                        .loop = inst->plugin->n_workers ? hooks->n_loops : inst->loop,
                         .loops = hooks->n_loops };
     h->get = get;
     h->log = log_line;

@@ -2,6 +2,7 @@
 #include "hooks/chain.h"
 #include "hooks/host_priv.h"
 #include "hooks/pending.h"
+#include "hooks/worker.h"
 #include "mqtt/topic.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -94,15 +95,28 @@ struct publish_job {
     struct message *message;
     pigeon_done_fn done;
     void *arg;
+    int32_t status;
 };
+
+static void on_published_home(struct loop *here, struct mail *m)
+{
+    struct publish_job *job = container_of(m, struct publish_job, mail);
+
+    (void)here;
+    if (job->done && job->inst->created)
+        job->done(job->inst->self, job->arg, job->status);
+    free(job);
+}
 
 static void on_published(void *arg, int32_t status)
 {
     struct publish_job *job = arg;
 
-    if (job->done && job->inst->created)
-        job->done(job->inst->self, job->arg, status);
-    free(job);
+    job->status = status;
+    if (job->done && hooks_is_elsewhere(job->inst->hooks, job->inst->home))
+        host_post_home(job->inst, &job->mail, on_published_home);
+    else
+        on_published_home(NULL, &job->mail);
 }
 
 static void on_publish(struct loop *here, struct mail *m)
@@ -141,15 +155,24 @@ static int32_t publish(void *inst, const pigeon_msg *msg, pigeon_done_fn done, v
 
 /* ---- subscribe ----------------------------------------------------------------------- */
 
+/* The plugin's half lives at home, the broker's on the event loop that serves the instance; the two
+ * are one thread unless the instance has a worker. Then every message is a question by mail, and
+ * the next one waits for it. */
 struct pigeon_subscription {
-    struct list link; /* in instance.subscriptions */
+    struct list link; /* [home] in instance.subscriptions */
     struct instance *inst;
     pigeon_deliver_fn deliver;
     void *arg;
-    void *broker_sub;
+    bool dead; /* [home] */
+
+    /* [event loop] */
+    void *broker_sub;      /* NULL: not yet, or it could not be made */
     struct ask_slot *slot; /* a message the plugin still works on */
-    bool dead;
+    bool gone;
+    uint8_t qos;
     struct mail mail;
+    struct str filter; /* in `data`; with a worker only */
+    char data[];
 };
 
 static void on_delivered(struct ask_slot *slot, int32_t verdict)
@@ -160,7 +183,7 @@ static void on_delivered(struct ask_slot *slot, int32_t verdict)
     (void)verdict;
     sub->slot = NULL;
     slot_release(slot);
-    if (!sub->dead && !hooks->stopping && hooks->ops->deliver_next)
+    if (!sub->gone && !hooks->stopping && hooks->ops->deliver_next)
         hooks->ops->deliver_next(hooks->broker, sub->inst->loop, sub->broker_sub);
 }
 
@@ -173,6 +196,51 @@ static void hold(struct pigeon_subscription *sub, struct ask_slot *slot, struct 
     sub->slot = slot;
 }
 
+static void on_hop_back(struct loop *here, struct mail *m)
+{
+    (void)here;
+    slot_mail_back(container_of(m, struct ask_slot, hop_mail));
+}
+
+static void on_deliver_home(struct loop *here, struct mail *m)
+{
+    struct ask_slot *slot = container_of(m, struct ask_slot, hop_mail);
+    const struct pigeon_subscription *sub = slot->view;
+    struct instance *inst = sub->inst;
+    int32_t r = PIGEON_OK;
+
+    (void)here;
+    if (!sub->dead && inst->created && !inst->hooks->stopping) {
+        slot->unseen = false;
+        r = sub->deliver(inst->self, sub->arg, slot->req.token, &slot->message->view);
+        slot->unseen = r != PIGEON_PENDING;
+    }
+    if (r != PIGEON_PENDING)
+        pending_complete(inst, slot->req.token, PIGEON_OK);
+    hooks_post(slot->hl->loop, m, on_hop_back);
+}
+
+static int32_t deliver_away(struct pigeon_subscription *sub, struct message *m)
+{
+    struct instance *inst = sub->inst;
+    struct ask_slot *slot = slot_get(inst->hooks->loop[inst->loop]);
+
+    if (!slot) {
+        atomic_fetch_add_explicit(&inst->plugin->stats.n_events_lost, 1, memory_order_relaxed);
+        return PIGEON_OK;
+    }
+    if (!m->shared)
+        message_share(m);
+    slot_open(slot, inst);
+    hold(sub, slot, m);
+    slot->view = sub;
+    slot->unseen = true;
+    slot->home = inst->home;
+    slot->mails_out++;
+    hooks_post(inst->home, &slot->hop_mail, on_deliver_home);
+    return PIGEON_PENDING;
+}
+
 /* Called by the broker for each message. */
 static int32_t on_deliver(void *arg, const struct message *message)
 {
@@ -183,8 +251,10 @@ static int32_t on_deliver(void *arg, const struct message *message)
     struct ask_slot *slot;
     int32_t r;
 
-    if (sub->dead || !inst->created)
+    if (sub->gone || !inst->created)
         return PIGEON_OK;
+    if (inst->plugin->n_workers)
+        return deliver_away(sub, m);
     slot = slot_get(hl);
     if (slot)
         slot_open(slot, inst);
@@ -193,7 +263,7 @@ static int32_t on_deliver(void *arg, const struct message *message)
     r = sub->deliver(inst->self, sub->arg, slot ? slot->req.token : 0, &m->view);
     if (!slot)
         return PIGEON_OK;
-    if (r == PIGEON_PENDING && !sub->dead) {
+    if (r == PIGEON_PENDING && !sub->gone) {
         hold(sub, slot, m);
         return PIGEON_PENDING;
     }
@@ -207,6 +277,42 @@ static int32_t on_deliver(void *arg, const struct message *message)
     return PIGEON_OK;
 }
 
+static int32_t subscribe_here(struct pigeon_subscription *sub)
+{
+    const struct hooks *hooks = sub->inst->hooks;
+
+    return hooks->ops->subscribe(hooks->broker, sub->inst->loop, sub->filter, sub->qos, on_deliver,
+                                 sub, &sub->broker_sub);
+}
+
+static void on_subscribe(struct loop *here, struct mail *m)
+{
+    struct pigeon_subscription *sub = container_of(m, struct pigeon_subscription, mail);
+    const struct hooks *hooks = sub->inst->hooks;
+
+    (void)here;
+    if (!hooks->stopping && subscribe_here(sub) < 0)
+        log_error(hooks->log, "plugin_subscription_failed", LZ("plugin", sub->inst->plugin->name),
+                  LS("filter", sub->filter));
+}
+
+static struct pigeon_subscription *subscription_new(struct instance *inst, struct str filter,
+                                                    uint32_t qos, pigeon_deliver_fn deliver,
+                                                    void *arg)
+{
+    struct pigeon_subscription *sub = calloc(1, sizeof(*sub) + filter.len + 1);
+
+    if (!sub)
+        return NULL;
+    sub->inst = inst;
+    sub->deliver = deliver;
+    sub->arg = arg;
+    sub->qos = (uint8_t)qos;
+    memcpy(sub->data, filter.ptr, filter.len);
+    sub->filter = str_make(sub->data, filter.len);
+    return sub;
+}
+
 static int32_t subscribe(void *inst, pigeon_str filter, uint32_t qos, pigeon_deliver_fn deliver,
                          void *arg, pigeon_subscription **out)
 {
@@ -214,10 +320,8 @@ static int32_t subscribe(void *inst, pigeon_str filter, uint32_t qos, pigeon_del
     struct pigeon_subscription *sub;
     int32_t r = host_check_text(filter);
 
-#ifndef NDEBUG
-    if (!host_on_loop(i))
+    if (!host_check_thread(i, "subscribe"))
         return PIGEON_E_THREAD;
-#endif
     if (r == PIGEON_OK &&
         (!deliver || !out || qos > 2 || !topic_is_filter(host_str(filter), TOPIC_MAX_LEVELS)))
         r = PIGEON_E_INVAL;
@@ -225,47 +329,63 @@ static int32_t subscribe(void *inst, pigeon_str filter, uint32_t qos, pigeon_del
         r = PIGEON_E_NOTSUP;
     if (r != PIGEON_OK)
         return r;
-    sub = calloc(1, sizeof(*sub));
+    sub = subscription_new(i, host_str(filter), qos, deliver, arg);
     if (!sub)
         return PIGEON_E_NOMEM;
-    sub->inst = i;
-    sub->deliver = deliver;
-    sub->arg = arg;
-    r = i->hooks->ops->subscribe(i->hooks->broker, i->loop, host_str(filter), (uint8_t)qos,
-                                 on_deliver, sub, &sub->broker_sub);
-    if (r < 0) {
-        free(sub);
-        return r;
+    if (i->plugin->n_workers && loop_current()) {
+        host_post_mail(i, &sub->mail, on_subscribe);
+    } else {
+        r = subscribe_here(sub);
+        if (r < 0) {
+            free(sub);
+            return r;
+        }
     }
     list_append(&i->subscriptions, &sub->link);
     *out = sub;
     return PIGEON_OK;
 }
 
+static void on_forget(struct loop *here, struct mail *m)
+{
+    (void)here;
+    free(container_of(m, struct pigeon_subscription, mail));
+}
+
+static void give_up_slot(struct pigeon_subscription *sub)
+{
+    if (!sub->slot)
+        return;
+    sub->slot->owner = NULL;
+    slot_kill(sub->slot, PIGEON_CANCEL_GONE);
+    sub->slot = NULL;
+}
+
+/* Messages on their way to a worker name the subscription: it is freed behind them. */
 static void on_unsubscribe(struct loop *here, struct mail *m)
 {
     struct pigeon_subscription *sub = container_of(m, struct pigeon_subscription, mail);
     struct hooks *hooks = sub->inst->hooks;
 
-    if (hooks->ops->unsubscribe)
+    sub->gone = true;
+    give_up_slot(sub);
+    if (hooks->ops->unsubscribe && sub->broker_sub)
         hooks->ops->unsubscribe(hooks->broker, loop_index(here), sub->broker_sub);
-    free(sub);
+    if (sub->inst->plugin->n_workers)
+        host_post_home(sub->inst, m, on_forget);
+    else
+        free(sub);
 }
 
 /* Takes effect behind the running callback, which may be this subscription's own. */
 static void unsubscribe(pigeon_subscription *sub)
 {
-    if (!sub || sub->dead)
+    if (!sub || sub->dead || !host_check_thread(sub->inst, "unsubscribe"))
         return;
-#ifndef NDEBUG
-    if (!host_on_loop(sub->inst))
-        return;
-#endif
     sub->dead = true;
-    if (sub->slot) {
-        sub->slot->owner = NULL;
-        slot_kill(sub->slot, PIGEON_CANCEL_GONE);
-        sub->slot = NULL;
+    if (!sub->inst->plugin->n_workers) {
+        sub->gone = true;
+        give_up_slot(sub);
     }
     list_remove(&sub->link);
     host_post_mail(sub->inst, &sub->mail, on_unsubscribe);
@@ -282,7 +402,7 @@ void host_msg_drop(struct instance *inst)
 
         if (sub->slot)
             sub->slot->owner = NULL;
-        if (hooks->ops->unsubscribe)
+        if (hooks->ops->unsubscribe && sub->broker_sub)
             hooks->ops->unsubscribe(hooks->broker, inst->loop, sub->broker_sub);
         free(sub);
     }

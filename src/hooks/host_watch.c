@@ -1,8 +1,10 @@
 /* Timers and descriptors of an instance, on its own loop. */
 #include "hooks/chain.h"
 #include "hooks/host_priv.h"
+#include "hooks/worker.h"
 #include "net/watch.h"
 #include <stdlib.h>
+#include <time.h>
 
 struct pigeon_watch {
     struct list link; /* in instance.watches */
@@ -18,24 +20,23 @@ static void on_watch(struct watch *w, uint32_t events, void *arg)
 {
     struct pigeon_watch *pw = arg;
     struct instance *inst = pw->inst;
-    struct hook_loop *hl = inst->hooks->loop[inst->loop];
+    struct crumb *crumb = hooks_crumb(inst->hooks, inst->home);
 
     (void)w;
     if (!inst->created)
         return;
-    crumb_enter(&hl->crumb, inst, PIGEON_HOOK_LIFE, NULL);
+    crumb_enter(crumb, inst, PIGEON_HOOK_LIFE, NULL);
     pw->fn(inst->self, pw->arg, pw, events);
-    crumb_leave(&hl->crumb);
+    crumb_leave(crumb);
 }
 
-static struct pigeon_watch *watch_make(struct instance *inst, pigeon_watch_fn fn, void *arg)
+static struct pigeon_watch *watch_make(struct instance *inst, const char *function,
+                                       pigeon_watch_fn fn, void *arg)
 {
     struct pigeon_watch *pw;
 
-#ifndef NDEBUG
-    if (!host_on_loop(inst))
+    if (!host_check_thread(inst, function))
         return NULL;
-#endif
     pw = fn ? calloc(1, sizeof(*pw)) : NULL;
     if (pw) {
         pw->inst = inst;
@@ -48,12 +49,8 @@ static struct pigeon_watch *watch_make(struct instance *inst, pigeon_watch_fn fn
 
 static void unwatch(pigeon_watch *pw)
 {
-    if (!pw)
+    if (!pw || !host_check_thread(pw->inst, "unwatch"))
         return;
-#ifndef NDEBUG
-    if (!host_on_loop(pw->inst))
-        return;
-#endif
     list_remove(&pw->link);
     watch_free(&pw->watch);
     free(pw);
@@ -64,16 +61,27 @@ static uint64_t to_ms(int64_t ns)
     return ns <= 0 ? 0 : ((uint64_t)ns + 999999) / 1000000;
 }
 
+/* How long ago the loop looked at the clock: a turn of a worker lasts while its plugin blocks. */
+static uint64_t lag_ms(const struct instance *inst)
+{
+    struct timespec now;
+
+    if (!inst->plugin->n_workers)
+        return 0;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000 - loop_now_ms(inst->home);
+}
+
 static pigeon_watch *timer(void *inst, int64_t after_ns, int64_t repeat_ns, pigeon_watch_fn fn,
                            void *arg)
 {
     struct instance *i = instance_of(inst);
-    struct pigeon_watch *pw = watch_make(i, fn, arg);
+    struct pigeon_watch *pw = watch_make(i, "timer", fn, arg);
 
     if (!pw)
         return NULL;
-    if (watch_timer(loop_group_at(i->hooks->loops, i->loop), to_ms(after_ns), to_ms(repeat_ns),
-                    on_watch, pw, &pw->watch) < 0) {
+    if (watch_timer(i->home, to_ms(after_ns) + lag_ms(i), to_ms(repeat_ns), on_watch, pw,
+                    &pw->watch) < 0) {
         list_remove(&pw->link);
         free(pw);
         return NULL;
@@ -88,11 +96,10 @@ static pigeon_watch *fd(void *inst, int32_t desc, uint32_t events, pigeon_watch_
 
     if (desc < 0 || (events & ~(PIGEON_FD_READ | PIGEON_FD_WRITE)))
         return NULL;
-    pw = watch_make(i, fn, arg);
+    pw = watch_make(i, "fd", fn, arg);
     if (!pw)
         return NULL;
-    if (watch_fd(loop_group_at(i->hooks->loops, i->loop), desc, events, on_watch, pw, &pw->watch) <
-        0) {
+    if (watch_fd(i->home, desc, events, on_watch, pw, &pw->watch) < 0) {
         list_remove(&pw->link);
         free(pw);
         return NULL;

@@ -1,6 +1,7 @@
 #include "hooks/pending.h"
 #include "hooks/ask_value.h"
 #include "hooks/chain.h"
+#include "hooks/worker.h"
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -141,6 +142,7 @@ void slot_release(struct ask_slot *slot)
     slot->counted = false;
     slot->unseen = false;
     slot->req.flags = 0;
+    slot->home = NULL;
     slot_forget(slot);
     identity_unref(&slot->who);
     subject_unref(&slot->subject);
@@ -190,8 +192,9 @@ static void on_cancel(struct loop *here, struct mail *m)
 {
     struct ask_slot *slot = container_of(m, struct ask_slot, cancel_mail);
 
+    (void)here;
     cancel_call(slot);
-    loop_post(here, slot->hl->index, m, on_cancel_back);
+    hooks_post(slot->hl->loop, m, on_cancel_back);
 }
 
 bool slot_kill(struct ask_slot *slot, int32_t why)
@@ -204,9 +207,9 @@ bool slot_kill(struct ask_slot *slot, int32_t why)
     slot->cancel_why = why;
     if (!inst->plugin->desc.cancel)
         return true;
-    if (instance_is_away(inst, slot->hl->index)) {
+    if (slot->home) {
         slot->mails_out++;
-        loop_post(slot->hl->loop, inst->loop, &slot->cancel_mail, on_cancel);
+        hooks_post(slot->home, &slot->cancel_mail, on_cancel);
     } else {
         cancel_call(slot);
     }

@@ -43,7 +43,8 @@ struct ask_slot {
     uint8_t mails_out;   /* [loop] hop and cancel mails not yet back */
     bool popped;         /* [loop] to be freed when the last mail is back */
     bool counted;        /* [loop] in the plugin's n_pending */
-    bool unseen;         /* [home loop] the question is still on its way to the plugin */
+    bool unseen;         /* [home] the plugin has no question to cancel: on its way, or returned */
+    struct loop *home;   /* where the question went; NULL: nowhere */
     struct instance *_Atomic inst;
     slot_fn fn;
     void *owner; /* [loop] who waits; NULL: nobody any more */

@@ -2,9 +2,10 @@
  *
  * `struct plugin` is one file that takes part: judged, mapped, its tables copied to the size this
  * broker knows (members that the plugin does not have are NULL). Constant while loops run, but for
- * its counters. A plugin has one instance per loop, or one at all (SINGLE, SHARED: home is loop 0).
- * Files stay mapped for ever. */
+ * its counters. A plugin has one instance per loop, or one at all (SINGLE, SHARED: home is loop 0),
+ * or one per worker (worker.h). Files stay mapped for ever. */
 #pragma once
+#include "base/hash.h"
 #include "base/list.h"
 #include "config/plugin_conf.h"
 #include "hooks/hooks.h"
@@ -17,6 +18,7 @@
 struct store;
 struct bus_door;
 struct chains;
+struct worker;
 
 /* A member of the ABI that will go: using it still works, and is said once per plugin (V6). */
 struct deprecated_member {
@@ -42,7 +44,8 @@ struct instance {
     struct plugin *plugin;
     struct hooks *hooks;
     void *self;
-    uint32_t loop; /* home */
+    uint32_t loop;     /* the event loop that serves it: home, unless it has workers */
+    struct loop *home; /* whose thread calls it; of a SHARED one: timers, descriptors, post */
     bool created;
     pigeon_host host;
     struct list watches, subscriptions; /* [loop] */
@@ -73,6 +76,8 @@ struct plugin {
     bool has_auth, has_flow, has_events;
     struct instance *instances;
     uint32_t n_instances;
+    struct worker *workers; /* n_workers; 0: `run: inline` */
+    uint32_t n_workers;
     struct plugin_stats stats;
 };
 
@@ -124,6 +129,11 @@ struct hooks {
     _Atomic bool stopping; /* instances are going: nothing is called any more */
     struct quiesce *quiesce;
     struct plugin_reload *reload; /* under way; NULL: none */
+
+    struct hash_key hash_key; /* which worker a client goes to */
+    bool workers_run;         /* threads of workers may be there; main thread, outside of turns */
+    pthread_mutex_t worker_lock;
+    pthread_cond_t worker_gone;
 };
 
 static inline bool plugin_is_single(const struct plugin *p)
@@ -136,16 +146,16 @@ static inline bool plugin_is_shared(const struct plugin *p)
     return p->desc.flags & PIGEON_F_SHARED;
 }
 
-/* The instance that answers for clients of a loop. */
+/* The instance that answers for clients of a loop; with workers: any, see plugin_seat(). */
 static inline struct instance *plugin_instance(const struct plugin *p, uint32_t loop)
 {
-    return &p->instances[p->n_instances == 1 ? 0 : loop];
+    return &p->instances[p->n_instances == 1 || p->n_workers ? 0 : loop];
 }
 
 /* Must calls from `loop` travel to the instance's home? */
 static inline bool instance_is_away(const struct instance *i, uint32_t loop)
 {
-    return i->loop != loop && plugin_is_single(i->plugin);
+    return i->plugin->n_workers || (i->loop != loop && plugin_is_single(i->plugin));
 }
 
 /* By name in the configuration; NULL. */

@@ -188,6 +188,34 @@ static int refuse(struct hooks *hooks, struct found *f, const char *reason, uint
     return 0;
 }
 
+/* What the manifest has against `run: worker`, said with the place in the configuration. */
+static const char *worker_objection(const struct found *f, const struct config_plugin *b, char *buf,
+                                    size_t size)
+{
+    struct diag d;
+    char *text = NULL;
+
+    diag_init(&d);
+    for (uint32_t i = 0; i < f->file.n_ifaces; i++)
+        if (strcmp(f->file.ifaces[i], PIGEON_IF_STORE) == 0 ||
+            strcmp(f->file.ifaces[i], PIGEON_IF_BUS) == 0)
+            diag_error(&d, b->run_place,
+                       "'run: worker' is not for %s: stores and buses have threads "
+                       "of their own",
+                       f->file.ifaces[i]);
+    if ((f->file.manifest.flags & PIGEON_F_SINGLE) && b->workers > 1)
+        diag_error(&d, b->workers_place,
+                   "'workers' must be 1: the plugin has one instance (SINGLE)");
+    if (d.n_errors == 0 || diag_text(&d, &text) < 0) {
+        diag_fini(&d);
+        return d.n_errors ? "run: worker cannot be used with it" : NULL;
+    }
+    snprintf(buf, size, "%s", text);
+    free(text);
+    diag_fini(&d);
+    return buf;
+}
+
 /* What speaks against a judged file beside itself. NULL: nothing. */
 static const char *objection(const struct hooks *hooks, const struct found *f, char *buf,
                              size_t size)
@@ -209,9 +237,10 @@ static const char *objection(const struct hooks *hooks, const struct found *f, c
         }
     }
     if (b->run == CONFIG_WORKER)
-        return "run: worker is not there in this version";
+        return worker_objection(f, b, buf, size);
     if (f->file.manifest.flags & PIGEON_F_MAY_BLOCK)
-        return "it may block (MAY_BLOCK) and must not run on an event loop, as run: inline says";
+        return "it may block (MAY_BLOCK) and must not run on an event loop, as run: inline says; "
+               "set run: worker";
     return NULL;
 }
 

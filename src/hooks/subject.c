@@ -1,6 +1,7 @@
 #include "hooks/subject.h"
 #include "hooks/client_slots.h"
 #include "hooks/plugin.h"
+#include "hooks/worker.h"
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -64,14 +65,19 @@ struct client_slots *client_slots_make(struct identity *who, struct hooks *hooks
     if (!cs->slot)
         return NULL;
     cs->hooks = hooks;
+    cs->key = hooks_key_of(hooks, &who->view);
     return cs;
 }
 
-static void slot_free(struct client_slots *cs, struct instance *inst, void **slot)
+uint64_t client_key(const struct identity *who, const struct hooks *hooks)
+{
+    return who->slots && who->slots->slot ? who->slots->key : hooks_key_of(hooks, &who->view);
+}
+
+static void slot_free(struct instance *inst, void **slot)
 {
     void *mine = *slot;
 
-    (void)cs;
     *slot = NULL;
     if (mine && inst->created && inst->plugin->desc.client_free)
         inst->plugin->desc.client_free(inst->self, mine);
@@ -84,35 +90,56 @@ static void slots_destroy(struct client_slots *cs)
     free(cs);
 }
 
-/* On the home loop of SINGLE plugins: what is left belongs to them. */
+/* Whose a pointer is, and where it is freed. */
+static struct seat seat_of(const struct client_slots *cs, uint32_t plugin)
+{
+    const struct plugin *p = &cs->hooks->plugins[plugin];
+
+    if (p->n_workers || plugin_is_single(p))
+        return plugin_seat(p, cs->key);
+    return (struct seat){ plugin_instance(p, cs->loop), loop_group_at(cs->hooks->loops, cs->loop) };
+}
+
+/* Event loops first: a worker may take its time. */
+static bool is_sooner(const struct client_slots *cs, const struct loop *a, const struct loop *b)
+{
+    return !b || (loop_get_group(b) != cs->hooks->loops && loop_get_group(a) == cs->hooks->loops);
+}
+
+static void on_slots_mail(struct loop *here, struct mail *m);
+
+/* Frees what belongs here, then goes where the rest belongs. */
+static void slots_free(struct client_slots *cs)
+{
+    struct loop *next = NULL;
+
+    for (uint32_t i = 0; cs->slot && i < cs->hooks->n_plugins; i++) {
+        struct seat seat;
+
+        if (!cs->slot[i])
+            continue;
+        seat = seat_of(cs, i);
+        if (!hooks_is_elsewhere(cs->hooks, seat.loop))
+            slot_free(seat.inst, &cs->slot[i]);
+        else if (is_sooner(cs, seat.loop, next))
+            next = seat.loop;
+    }
+    if (next)
+        hooks_post(next, &cs->mail, on_slots_mail);
+    else
+        slots_destroy(cs);
+}
+
 static void on_slots_mail(struct loop *here, struct mail *m)
 {
-    struct client_slots *cs = container_of(m, struct client_slots, mail);
-
     (void)here;
-    for (uint32_t i = 0; i < cs->hooks->n_plugins; i++)
-        slot_free(cs, plugin_instance(&cs->hooks->plugins[i], 0), &cs->slot[i]);
-    slots_destroy(cs);
+    slots_free(container_of(m, struct client_slots, mail));
 }
 
 static void slots_unref(struct client_slots *cs)
 {
-    bool is_left = false;
-
-    if (!cs || --cs->refs > 0)
-        return;
-    for (uint32_t i = 0; cs->slot && i < cs->hooks->n_plugins; i++) {
-        struct instance *inst = plugin_instance(&cs->hooks->plugins[i], cs->loop);
-
-        if (loop_current() && instance_is_away(inst, cs->loop))
-            is_left = is_left || cs->slot[i];
-        else
-            slot_free(cs, inst, &cs->slot[i]);
-    }
-    if (is_left)
-        loop_post(loop_group_at(cs->hooks->loops, cs->loop), 0, &cs->mail, on_slots_mail);
-    else
-        slots_destroy(cs);
+    if (cs && --cs->refs == 0)
+        slots_free(cs);
 }
 
 struct identity *identity_new(const struct identity_parts *p, struct identity *from)

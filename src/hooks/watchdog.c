@@ -243,7 +243,8 @@ int watchdog_new(struct hooks *hooks, uint64_t warn_ms, struct watchdog **r_dog)
     dog->log = hooks->log;
     atomic_init(&dog->warn_ns, warn_ms * NS_PER_MS);
     for (struct crumb *c = hooks->crumbs; c; c = c->next)
-        dog->watched[dog->n_watched++].crumb = c;
+        if (!c->may_block)
+            dog->watched[dog->n_watched++].crumb = c;
     pthread_mutex_init(&dog->lock, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);

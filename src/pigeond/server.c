@@ -24,6 +24,8 @@
 #define STOP_FAILED_MS 500u
 /* ... then the loops end, ... */
 #define STOP_LOOPS_MS 4500u
+/* ... workers of plugins come back, ... */
+#define STOP_WORKERS_MS 500u
 /* ... then plugins have this long to take themselves down. */
 #define STOP_PROCESS_S 3
 
@@ -221,8 +223,22 @@ static int start(struct server *server)
         code = open_doors(server);
     if (code || server->stopping)
         return code;
-    r = loop_start_threads(server->loops);
+    r = hooks_start(server->broker->hooks);
+    if (!r)
+        r = loop_start_threads(server->loops);
     return r ? fail(server, EXIT_CODE_RUNTIME, "threads", r) : EXIT_CODE_OK;
+}
+
+/* A thread that is still in a plugin needs everything that would be taken down: the process ends as
+ * it would by a crash, which loses nothing that was acknowledged. */
+static void leave_stuck(struct server *server)
+{
+    if (!server->exit_code)
+        server->exit_code = EXIT_CODE_RUNTIME;
+    log_error(server->log, "stop_forced", LU("after_ms", STOP_LOOPS_MS + STOP_WORKERS_MS),
+              LZ("reason", "a plugin does not come back"));
+    log_warn(server->log, "stopped", LI("exit", server->exit_code));
+    _exit(server->exit_code);
 }
 
 static void run(struct server *server)
@@ -235,6 +251,8 @@ static void run(struct server *server)
     loop_group_stop(server->loops);
     guard_the_end();
     loop_join(server->loops);
+    if (hooks_stop_workers(server->broker->hooks, STOP_WORKERS_MS))
+        leave_stuck(server);
 }
 
 /* What a store has never answered belongs to it still: nothing can be taken down around it. The process ends as
