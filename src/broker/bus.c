@@ -3,29 +3,31 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#define CLOCK_SHIFT       16 /* so many bits count within a millisecond */
 #define PARCELS_PER_ROUND 64u
 #define TICKS_PER_HELLO   3u
+#define EAGER_MS          50u
 #define AGAIN_MIN_MS      5u
 #define AGAIN_MAX_MS      100u
 
 /* ---- the clock ----------------------------------------------------------------------------------
  */
 
-void bus_clock_heard(struct bus *bus, uint64_t clock_ms)
+void bus_clock_heard(struct bus *bus, uint64_t clock)
 {
-    uint64_t now = atomic_load(&bus->clock_ms);
-    while (clock_ms > now && !atomic_compare_exchange_weak(&bus->clock_ms, &now, clock_ms))
+    uint64_t now = atomic_load(&bus->clock);
+    while (clock > now && !atomic_compare_exchange_weak(&bus->clock, &now, clock))
         ;
 }
 
 uint64_t bus_clock(struct bus *bus)
 {
     struct loop *here = loop_current();
-    uint64_t wall = loop_wall_ms(here ? here : bus_shard(bus)->loop);
-    uint64_t now = atomic_load(&bus->clock_ms), next;
+    uint64_t wall = loop_wall_ms(here ? here : bus_shard(bus)->loop) << CLOCK_SHIFT;
+    uint64_t now = atomic_load(&bus->clock), next;
     do
         next = wall > now ? wall : now + 1;
-    while (!atomic_compare_exchange_weak(&bus->clock_ms, &now, next));
+    while (!atomic_compare_exchange_weak(&bus->clock, &now, next));
     return next;
 }
 
@@ -151,7 +153,7 @@ static void hello_everybody(struct bus *bus)
 {
     struct bus_hello h = { .node_id = str_from(bus->broker->node_id),
                            .period_ms = (uint32_t)bus->broker->config->bus_hello_ms,
-                           .clock_ms = atomic_load(&bus->clock_ms) };
+                           .clock = atomic_load(&bus->clock) };
     struct outgoing_parcel *p =
         list_empty(&bus->ready_all) ? parcel_new(bus, NULL, BUS_WORDS) : NULL;
     if (p && !bus_hello_put(&p->body, &h))
@@ -177,15 +179,20 @@ static void look_after(struct bus *bus, uint64_t now_ms)
     }
 }
 
+/* An engine may be up before the others hear us: at first hellos follow closely. */
 static void on_tick(struct timer *t, uint64_t now_ms)
 {
     struct bus *bus = container_of(t, struct bus, tick);
     uint64_t every = (uint64_t)bus->broker->config->bus_hello_ms / TICKS_PER_HELLO;
+    bool is_eager = bus->eager_ms < every;
     look_after(bus, now_ms);
-    if (++bus->n_ticks % TICKS_PER_HELLO == 0 && !bus->leaving && atomic_load(&bus->up))
+    bus->n_ticks++;
+    if ((is_eager || bus->n_ticks % TICKS_PER_HELLO == 0) && !bus->leaving && atomic_load(&bus->up))
         hello_everybody(bus);
     bus->last_tick_ms = now_ms;
-    timer_arm(loop_timers(bus_shard(bus)->loop), t, now_ms + every);
+    timer_arm(loop_timers(bus_shard(bus)->loop), t, now_ms + (is_eager ? bus->eager_ms : every));
+    if (is_eager)
+        bus->eager_ms *= 2;
 }
 
 /* ---- up and down --------------------------------------------------------------------------------
@@ -215,8 +222,8 @@ static void on_state(void *ctx, bool up, uint64_t dropped, const char *text)
     atomic_store_explicit(&bus->numbers[BUS_N_UP], up, memory_order_relaxed);
     if (up) {
         log_info(bus->log, "bus_up", LZ("reason", text));
-        if (!bus->leaving)
-            hello_everybody(bus);
+        bus->eager_ms = EAGER_MS;
+        on_tick(&bus->tick, loop_now_ms(bus_shard(bus)->loop));
         return;
     }
     log_warn(bus->log, "bus_down", LZ("reason", text));
@@ -371,13 +378,13 @@ void bus_claim(struct shard *s, struct client *c, struct str id)
     struct bus *bus = s->broker->bus;
     if (s->broker->config->bus_takeover != CONFIG_FRESH)
         return;
-    c->claimed_ms = bus_clock(bus);
+    c->claimed = bus_clock(bus);
     struct claim *claim = malloc(sizeof(*claim) + id.len);
     if (!claim)
         return;
     memcpy(claim->id, id.ptr, id.len);
     claim->bus = bus;
-    claim->client = (struct bus_client){ str_make(claim->id, id.len), c->claimed_ms };
+    claim->client = (struct bus_client){ str_make(claim->id, id.len), c->claimed };
     loop_post(s->loop, 0, &claim->mail, on_claim);
 }
 
@@ -451,6 +458,7 @@ int bus_new(struct broker *b, struct bus **r_bus)
     bus->log = b->log;
     bus->next_number = 1;
     bus->again_ms = AGAIN_MIN_MS;
+    bus->eager_ms = EAGER_MS;
     list_init(&bus->nodes);
     list_init(&bus->ready_all);
     list_init(&bus->under_way);

@@ -83,7 +83,7 @@ static void take_deleted(struct bus *bus, const struct bus_deleted *d)
 struct foreign_claim {
     struct mail mail;
     struct bus *bus;
-    uint64_t stamp_ms, node;
+    uint64_t stamp, node;
     uint32_t len;
     char id[];
 };
@@ -95,8 +95,8 @@ static void on_foreign_claim(struct loop *here, struct mail *m)
     struct shard *s = &b->shards[loop_index(here)];
     struct session *session = session_find(s, str_make(f->id, f->len));
     struct client *c = session ? session->client : NULL;
-    bool is_later = c && (c->claimed_ms != f->stamp_ms ? f->stamp_ms > c->claimed_ms
-                                                       : f->node > b->incarnation);
+    bool is_later =
+        c && (c->claimed != f->stamp ? f->stamp > c->claimed : f->node > b->incarnation);
     if (is_later && b->config->bus_takeover == CONFIG_FRESH && !s->stopping)
         c->ops->close(c, REASON_SESSION_TAKEN_OVER, "this client id is connected to another node");
     free(f);
@@ -105,11 +105,11 @@ static void on_foreign_claim(struct loop *here, struct mail *m)
 static void take_client(struct bus *bus, const struct node *n, const struct bus_client *client)
 {
     struct foreign_claim *f = malloc(sizeof(*f) + client->id.len);
-    bus_clock_heard(bus, client->stamp_ms);
+    bus_clock_heard(bus, client->stamp);
     if (!f)
         return;
     *f = (struct foreign_claim){
-        .bus = bus, .stamp_ms = client->stamp_ms, .node = n->incarnation, .len = client->id.len
+        .bus = bus, .stamp = client->stamp, .node = n->incarnation, .len = client->id.len
     };
     memcpy(f->id, client->id.ptr, client->id.len);
     loop_post(bus_shard(bus)->loop, broker_home(bus->broker, client->id), &f->mail,
@@ -181,7 +181,7 @@ static int take_word(struct bus *bus, struct node *n, uint32_t type, struct curs
     switch (type) {
     case BUS_HELLO:
         if (!(r = bus_hello_get(c, &hello)))
-            bus_clock_heard(bus, hello.clock_ms);
+            bus_clock_heard(bus, hello.clock);
         if (!r && hello.welcome)
             take_welcome(n, &hello);
         break;

@@ -100,14 +100,14 @@ struct bus {
     uint64_t under_way_bytes;
     struct timer tick, again;
     uint32_t n_ticks;
-    uint64_t last_tick_ms;
+    uint64_t last_tick_ms, eager_ms;
     uint32_t again_ms; /* wait before the next try */
     bool leaving;
     bool woken; /* loop 0: something arrived */
 
     _Atomic bool up;
-    _Atomic uint64_t full;     /* bits by place: nodes that have too much waiting */
-    _Atomic uint64_t clock_ms; /* see bus_clock */
+    _Atomic uint64_t full;  /* bits by place: nodes that have too much waiting */
+    _Atomic uint64_t clock; /* see bus_clock */
     _Atomic uint64_t numbers[BUS_NUMBERS];
     struct resume_mail *resume; /* one per loop */
 
@@ -139,9 +139,10 @@ static inline struct hooks *bus_hooks(const struct bus *bus)
 }
 
 /* bus.c. [any] The next moment of a clock that all nodes share as far as they have heard of one
- * another: never earlier than anything this node has heard of, close to real time. */
+ * another: later than anything this node has heard of, close to real time (milliseconds and 16 bits
+ * to count within one). */
 uint64_t bus_clock(struct bus *bus);
-void bus_clock_heard(struct bus *bus, uint64_t clock_ms);
+void bus_clock_heard(struct bus *bus, uint64_t clock);
 /* Those who wait because a node was full may go on. */
 void bus_resume(struct bus *bus);
 /* Sends one parcel. false: keep it, not now. */

@@ -153,7 +153,7 @@ int bus_hello_put(struct buf *body, const struct bus_hello *h)
         return -ENOMEM;
     writer_string(&w, h->node_id);
     writer_u32(&w, h->period_ms);
-    put_u64(&w, h->clock_ms);
+    put_u64(&w, h->clock);
     writer_u8(&w, h->welcome);
     return word_end(body, &w);
 }
@@ -195,7 +195,7 @@ int bus_client_put(struct buf *body, const struct bus_client *c)
     if (word_begin(body, &w, BUS_CLIENT, 16 + (size_t)c->id.len))
         return -ENOMEM;
     writer_string(&w, c->id);
-    put_u64(&w, c->stamp_ms);
+    put_u64(&w, c->stamp);
     return word_end(body, &w);
 }
 
@@ -331,7 +331,7 @@ int bus_hello_get(struct cursor *c, struct bus_hello *r_hello)
     struct bus_hello h = { 0 };
     h.node_id = cursor_string(c);
     h.period_ms = cursor_u32(c);
-    h.clock_ms = (uint64_t)get_time(c);
+    h.clock = (uint64_t)get_time(c);
     h.welcome = cursor_u8(c);
     if (c->failed || h.welcome > BUS_WELCOME_BACK || !h.node_id.len ||
         h.node_id.len > NODE_ID_MAX || !h.period_ms)
@@ -371,7 +371,7 @@ int bus_deleted_get(struct cursor *c, struct bus_deleted *r_deleted)
 int bus_client_get(struct cursor *c, struct bus_client *r_client)
 {
     struct bus_client client = { .id = cursor_string(c) };
-    client.stamp_ms = (uint64_t)get_time(c);
+    client.stamp = (uint64_t)get_time(c);
     if (c->failed || !client.id.len)
         return -EINVAL;
     *r_client = client;

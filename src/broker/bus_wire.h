@@ -35,9 +35,9 @@ enum bus_welcome {
 
 struct bus_hello {
     struct str node_id;
-    uint32_t period_ms; /* of its hellos */
-    uint64_t clock_ms;  /* see bus_clock */
-    uint8_t welcome;    /* BUS_WELCOME: first parcel to a node it did not know, which tells all */
+    uint32_t period_ms;                 /* of its hellos */
+    uint64_t clock; /* see bus_clock */ /* see bus_clock */
+    uint8_t welcome; /* BUS_WELCOME: first parcel to a node it did not know, which tells all */
 };
 
 struct bus_interest {
@@ -54,7 +54,7 @@ struct bus_deleted {
 
 struct bus_client {
     struct str id;
-    uint64_t stamp_ms;
+    uint64_t stamp; /* of the shared clock */
 };
 
 /* A message as it was read. `parts` has views; its dates are on this node's clock once the reader

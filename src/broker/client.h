@@ -115,7 +115,7 @@ struct client {
     const char *close_text;
     uint8_t close_reason;
     struct list held_back;      /* in shard.held_back or held_by_bus while client_may_publish said no */
-    uint64_t claimed_ms;        /* bus_claim */
+    uint64_t claimed;        /* bus_claim */
     bool feeds_full_node;       /* bus_look_at */
     struct list publishes;      /* struct publish of this client, oldest first */
     struct list subscribes;     /* struct subscribe */

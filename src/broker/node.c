@@ -102,7 +102,7 @@ void node_tell_all(struct node *n, enum bus_welcome welcome)
     struct broker *b = n->bus->broker;
     struct bus_hello h = { .node_id = str_from(b->node_id),
                            .period_ms = (uint32_t)b->config->bus_hello_ms,
-                           .clock_ms = atomic_load(&n->bus->clock_ms),
+                           .clock = atomic_load(&n->bus->clock),
                            .welcome = (uint8_t)welcome };
     n->owes = n->queued > limit_of(n); /* later, then */
     if (n->owes)

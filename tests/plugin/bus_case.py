@@ -55,7 +55,10 @@ class Cluster:
         path = self.controls[i]
         with open(path + '.new', 'w', encoding='ascii') as f:
             f.write(text)
+        since = len(self.nodes[i].log)
         os.rename(path + '.new', path)
+        if text == 'frozen':
+            self.nodes[i].wait_log('is frozen', since, mqtt.DEADLINE)
 
     def stop(self):
         """Stops all; the first thing that is wrong, or None."""
@@ -169,7 +172,7 @@ class ClusterCase(unittest.TestCase):
             time.sleep(0.02)
 
     def number(self, node, name):
-        """A number of $SYS/broker/bus/... as it is now: of an update that begins after the call."""
+        """A number of $SYS/broker/bus/..., as it was a moment ago."""
         c = self.client(node, f'n{os.urandom(3).hex()}')
         c.subscribe(f'$SYS/broker/bus/{name}')
         value = int(c.message().payload)
@@ -220,7 +223,7 @@ class RawNode:
     def __init__(self, cluster, incarnation=None, node_id='raw'):
         self.me = incarnation or int.from_bytes(os.urandom(7), 'big')
         self.node_id, self.seq, self.got = node_id, {}, []
-        self._news = threading.Condition()
+        self._news, self.dialed = threading.Condition(), 0
         self.path = os.path.join(cluster.meet, f'{self.me:016x}')
         self.links = {}
         for name in os.listdir(cluster.meet):
@@ -241,6 +244,7 @@ class RawNode:
                 s, _ = self.server.accept()
             except OSError:
                 return
+            self.dialed += 1
             threading.Thread(target=self._read, args=(s,), daemon=True).start()
 
     def _read(self, s):
@@ -266,6 +270,12 @@ class RawNode:
         frame = HEAD.pack(len(data), kind, source or self.me, key, seq) + data
         self.links[peer].sendall(frame)
         return seq
+
+    def wait_dialed(self):
+        """Every broker has dialed this node."""
+        deadline = time.monotonic() + mqtt.DEADLINE
+        while self.dialed < len(self.links) and time.monotonic() < deadline:
+            time.sleep(0.01)
 
     def meet(self):
         """Says hello, as one that knows nobody."""

@@ -452,6 +452,7 @@ static void set_frozen(struct self *self, int frozen)
     if (self->frozen == frozen)
         return;
     self->frozen = frozen;
+    self->host->log(self->host->inst, PIGEON_LOG_INFO, frozen ? "is frozen" : "moves again");
     for (int i = 0; i < LINKS_MAX; i++)
         if (self->links[i].fd >= 0)
             watch_link(self, &self->links[i]);
