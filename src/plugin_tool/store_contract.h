@@ -1,21 +1,39 @@
-/* store_contract.h - what every store plugin must do: a suite that loads a store's file and drives
- * it through pigeon.store/1 alone, with a host of its own. Nothing of the broker is linked.
- *
- *     store_contract FILE.so [KEY=VALUE ...]      options of the plugin
+/* store_contract.h - what every store plugin must do: cases that drive a store through
+ * pigeon.store/1 alone, with a host of their own (store_rig.c). Each runs in a child process.
  *
  * `full_option=KEY` names an option that bounds the store's bytes: the cases about a full store
- * then run. `%s` in a value becomes the name of an empty directory, made anew for each case. */
+ * then run. `%s` as a value becomes the name of an empty directory, made anew for each case. */
 #pragma once
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "plugin_tool/isolate.h"
 #include <pigeon/plugin.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* What a case says; the first that does not hold ends it. */
+#define HOLDS(what, condition)                                                 \
+    do {                                                                       \
+        if (!(condition))                                                      \
+            isolate_fail("%s:%d: %s does not hold", __FILE__, __LINE__, what); \
+    } while (0)
+#define assert_true(x)     HOLDS(#x, x)
+#define assert_false(x)    HOLDS("!(" #x ")", !(x))
+#define assert_non_null(x) HOLDS(#x " != NULL", (x) != NULL)
+#define assert_int_equal(x, y) \
+    store_expect_equal((int64_t)(x), (int64_t)(y), #x, __FILE__, __LINE__)
+#define assert_string_equal(x, y)    store_expect_string((x), (y), #x, __FILE__, __LINE__)
+#define assert_memory_equal(x, y, n) HOLDS(#x " is " #y, memcmp((x), (y), (n)) == 0)
+#define assert_in_range(x, least, most) \
+    HOLDS(#x " in " #least " to " #most, (x) >= (least) && (x) <= (most))
+void store_expect_equal(int64_t is, int64_t wanted, const char *what, const char *file, int line);
+void store_expect_string(const char *is, const char *wanted, const char *what, const char *file,
+                         int line);
+
+struct store_case {
+    const char *name; /* words joined by '_' */
+    void (*fn)(void **state);
+};
 
 #define OPS_MAX   70000
 #define UNITS_MAX 1024
@@ -64,10 +82,11 @@ struct rig {
     void (*on_row)(struct rig *r, const struct seen *row);
 };
 
-/* cmocka setup and teardown of a case; a rig stands in *state. */
-int rig_setup(void **state);
-int rig_teardown(void **state);
-void rig_options(int argc, char **argv);
+/* Setup and teardown of a case; a rig stands in *state. */
+void rig_setup(void **state);
+void rig_teardown(void **state);
+/* In the child, before rig_setup: path of the plugin, KEY=VALUE. */
+void rig_options(const char *path, char *const *options, int n);
 bool rig_can_be_full(void);
 void rig_create(struct rig *r);
 void rig_destroy(struct rig *r);
@@ -105,6 +124,9 @@ int32_t scan_with(struct rig *r, const pigeon_scan *scan);
 uint32_t scan(struct rig *r, uint32_t what, uint64_t session); /* number of rows; asserts success */
 const struct seen *row_with_key(const struct rig *r, const char *key);
 
-extern const struct CMUnitTest records_cases[], queue_cases[], batch_cases[];
+extern const struct store_case records_cases[], queue_cases[], batch_cases[];
 extern const size_t n_records_cases, n_queue_cases, n_batch_cases;
-#define CASE(f) cmocka_unit_test_setup_teardown(f, rig_setup, rig_teardown)
+#define CASE(f) \
+    {           \
+#f, f   \
+    }

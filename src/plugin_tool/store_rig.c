@@ -1,5 +1,5 @@
 /* The host of the store contract, and the making of batches. */
-#include "store_contract.h"
+#include "plugin_tool/store_contract.h"
 #include <dlfcn.h>
 #include <errno.h>
 #include <ftw.h>
@@ -9,28 +9,46 @@
 #include <time.h>
 #include <unistd.h>
 
+#define OPTIONS_MAX 16
+
+/* A child runs one case against one store. */
 static struct {
     const char *path, *full_option;
-    char *key[16], *value[16];
+    char *key[OPTIONS_MAX], *value[OPTIONS_MAX];
     uint32_t n;
 } opt;
 
-void rig_options(int argc, char **argv)
+void rig_options(const char *path, char *const *options, int n)
 {
-    opt.path = argc > 1 ? argv[1] : "";
-    for (int i = 2; i < argc && opt.n < 16; i++) {
-        char *eq = strchr(argv[i], '=');
+    opt.path = path;
+    for (int i = 0; i < n && opt.n < OPTIONS_MAX; i++) {
+        char *copy = strdup(options[i]), *eq = copy ? strchr(copy, '=') : NULL;
 
         if (!eq)
             continue;
         *eq = '\0';
-        if (strcmp(argv[i], "full_option") == 0) {
+        if (strcmp(copy, "full_option") == 0) {
             opt.full_option = eq + 1;
             continue;
         }
-        opt.key[opt.n] = argv[i];
+        opt.key[opt.n] = copy;
         opt.value[opt.n++] = eq + 1;
     }
+}
+
+void store_expect_equal(int64_t is, int64_t wanted, const char *what, const char *file, int line)
+{
+    if (is != wanted)
+        isolate_fail("%s:%d: %s is %lld, not %lld", file, line, what, (long long)is,
+                     (long long)wanted);
+}
+
+void store_expect_string(const char *is, const char *wanted, const char *what, const char *file,
+                         int line)
+{
+    if (!is || strcmp(is, wanted) != 0)
+        isolate_fail("%s:%d: %s is \"%s\", not \"%s\"", file, line, what, is ? is : "(null)",
+                     wanted);
 }
 
 bool rig_can_be_full(void)
@@ -279,13 +297,13 @@ static void host_log(void *inst, uint32_t level, const char *line)
 {
     (void)inst;
     if (level <= PIGEON_LOG_WARN)
-        print_message("           store: %s\n", line);
+        fprintf(stderr, "           store: %s\n", line);
 }
 
 static int32_t host_fail(void *inst, const char *key, const char *line)
 {
     (void)inst;
-    print_message("           %s: %s\n", key ? key : "create", line);
+    fprintf(stderr, "           %s: %s\n", key ? key : "create", line);
     return PIGEON_E_INVAL;
 }
 
@@ -301,6 +319,17 @@ static int64_t host_now_ns(void *inst)
 /* ---- options: the plugin's own table, overlaid by the command line
  * ------------------------------- */
 
+/* `%s` at the beginning is the case's directory. */
+static const char *in_dir(struct rig *r, const char *value)
+{
+    static char path[8192]; /* one option of a store names a place */
+
+    if (strncmp(value, "%s", 2) != 0)
+        return value;
+    snprintf(path, sizeof(path), "%s%s", r->dir, value + 2);
+    return path;
+}
+
 static const char *conf_text(const pigeon_conf *conf, const char *key)
 {
     struct rig *r = (struct rig *)(uintptr_t)conf;
@@ -309,7 +338,7 @@ static const char *conf_text(const pigeon_conf *conf, const char *key)
         return r->full_value;
     for (uint32_t i = 0; i < opt.n; i++)
         if (strcmp(opt.key[i], key) == 0)
-            return strcmp(opt.value[i], "%s") == 0 ? r->dir : opt.value[i];
+            return in_dir(r, opt.value[i]);
     for (uint32_t i = 0; i < r->plugin->noptions; i++) {
         const pigeon_option *o = (const pigeon_option *)((const char *)r->plugin->options +
                                                          (size_t)i * r->plugin->option_stride);
@@ -396,23 +425,22 @@ bool rig_is_lasting(struct rig *r)
     return info.keeps & (PIGEON_KEEPS_OS | PIGEON_KEEPS_DISK);
 }
 
-int rig_setup(void **state)
+void rig_setup(void **state)
 {
     struct rig *r = calloc(1, sizeof(*r));
-    char dir[] = "/tmp/store-contract-XXXXXX";
+    char dir[4096];
     void *file = dlopen(opt.path, RTLD_NOW | RTLD_LOCAL);
 
     assert_non_null(r);
     if (!file)
-        print_error("%s\n", dlerror());
-    assert_non_null(file);
+        isolate_fail("%s", dlerror());
     r->plugin = dlsym(file, "pigeon_plugin_v1");
     assert_non_null(r->plugin);
     for (uint32_t i = 0; i < r->plugin->nprovides; i++)
         if (strcmp(r->plugin->provides[i].id, PIGEON_IF_STORE) == 0)
             r->store = r->plugin->provides[i].vtable;
     assert_non_null(r->store);
-    assert_non_null(mkdtemp(dir));
+    assert_non_null(realpath("state", dir));
     r->dir = strdup(dir);
     r->host = (pigeon_host){ .size = sizeof(r->host),
                              .abi_major = PIGEON_ABI_MAJOR,
@@ -440,10 +468,9 @@ int rig_setup(void **state)
     r->next_token = 1000;
     rig_create(r);
     *state = r;
-    return 0;
 }
 
-int rig_teardown(void **state)
+void rig_teardown(void **state)
 {
     struct rig *r = *state;
 
@@ -462,9 +489,7 @@ int rig_teardown(void **state)
     pthread_cond_destroy(&r->changed);
     free(r);
     if (left || strange)
-        print_error("%lld messages leaked, %u answers nobody asked for\n", (long long)left,
-                    strange);
-    return left || strange ? -1 : 0;
+        isolate_fail("%lld messages leaked, %u answers nobody asked for", (long long)left, strange);
 }
 
 /* ---- batches --------------------------------------------------------------------------------- */
@@ -704,6 +729,6 @@ const struct seen *row_with_key(const struct rig *r, const char *key)
     for (uint32_t i = 0; i < r->n_rows; i++)
         if (strcmp(r->rows[i].key, key) == 0)
             return &r->rows[i];
-    fail_msg("no row with key %s", key);
+    isolate_fail("no row with key %s", key);
     return NULL;
 }

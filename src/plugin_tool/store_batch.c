@@ -1,6 +1,6 @@
 /* Units and batches: atomic, in order, answered once; scans among them; a full store; another life.
  */
-#include "store_contract.h"
+#include "plugin_tool/store_contract.h"
 #include <stdio.h>
 
 static void a_store_says_what_it_is(void **state)
@@ -354,7 +354,7 @@ static void a_lasting_store_remembers_everything(void **state)
     struct rig *r = *state;
 
     if (!rig_is_lasting(r))
-        skip();
+        isolate_skip("this store cannot be asked for it");
     session_put(r, 3, "c");
     sub_put(r, 3, "t/+", 2);
     queue_add(r, 17, "m");
@@ -411,7 +411,7 @@ static void a_full_store_refuses_and_keeps_what_it_has(void **state)
     struct rig *r = *state;
 
     if (!rig_can_be_full())
-        skip();
+        isolate_skip("this store cannot be asked for it");
     uint64_t n = fill_up(r);
     assert_true(n > 10);
     assert_int_equal(scan(r, PIGEON_SCAN_QUEUE, 0), n);
@@ -431,7 +431,7 @@ static void deletions_work_on_a_full_store_and_make_room(void **state)
     struct rig *r = *state;
 
     if (!rig_can_be_full())
-        skip();
+        isolate_skip("this store cannot be asked for it");
     uint64_t n = fill_up(r);
     queue_op(r, PIGEON_OP_QUEUE_DEL, 1, 1);
     queue_op(r, PIGEON_OP_QUEUE_DEL, 1, 2);
@@ -453,7 +453,7 @@ static void room_is_not_lost_by_refusals(void **state)
     uint64_t n = 0;
 
     if (!rig_can_be_full())
-        skip();
+        isolate_skip("this store cannot be asked for it");
     for (uint32_t i = 0; i < 3; i++) {
         uint64_t m = fill_up(r);
 
@@ -465,7 +465,7 @@ static void room_is_not_lost_by_refusals(void **state)
     }
 }
 
-const struct CMUnitTest batch_cases[] = {
+const struct store_case batch_cases[] = {
     CASE(a_store_says_what_it_is),
     CASE(units_and_ops_apply_in_their_order),
     CASE(a_unit_that_fails_changes_nothing),

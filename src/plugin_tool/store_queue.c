@@ -1,5 +1,5 @@
 /* The queue: order, recipients, states, moves, reading in pieces. */
-#include "store_contract.h"
+#include "plugin_tool/store_contract.h"
 #include <stdio.h>
 
 static void two_sessions(struct rig *r)
@@ -389,7 +389,7 @@ static void a_message_for_ten_thousand_is_one_op(void **state)
     assert_int_equal(scan(r, PIGEON_SCAN_QUEUE, 5000), 1);
 }
 
-const struct CMUnitTest queue_cases[] = {
+const struct store_case queue_cases[] = {
     CASE(a_queue_comes_back_in_order_of_arrival),
     CASE(each_recipient_has_its_own_qos_flags_and_identifiers),
     CASE(a_payload_is_bytes_of_any_length),

@@ -1,5 +1,5 @@
 /* Sessions, subscriptions, retained messages, wills, incoming QoS 2 identifiers. */
-#include "store_contract.h"
+#include "plugin_tool/store_contract.h"
 #include <stdio.h>
 
 /* ---- retained -------------------------------------------------------------------------------- */
@@ -422,7 +422,7 @@ static void the_end_of_an_old_session_leaves_the_new_ones_will(void **state)
     assert_string_equal(r->rows[0].payload, "new");
 }
 
-const struct CMUnitTest records_cases[] = {
+const struct store_case records_cases[] = {
     CASE(a_retained_message_comes_back_whole),
     CASE(the_last_retained_message_of_a_topic_counts),
     CASE(a_deleted_retained_message_is_gone_and_an_unknown_topic_is_no_error),
