@@ -67,7 +67,7 @@ static inline bool prepare(struct ask *ask, const struct step *step, struct ask_
 
     slot->step = step;
     slot->req.hook = step->hook;
-    slot->req.deadline_ns = (int64_t)(ask->now_ms + step->deadline_ms) * 1000000;
+    slot->req.deadline_ns = (int64_t)ask->now_ms * 1000000 + step->deadline_ns;
     slot->req.client = NULL;
     slot->req.client_slot = NULL;
     if (who) {
@@ -243,29 +243,9 @@ static uint8_t busy_reason(uint32_t hook)
     return hook <= PIGEON_HOOK_EXCHANGE ? REASON_SERVER_BUSY : REASON_QUOTA_EXCEEDED;
 }
 
-/* authorize_deliver is asked for each receiver and has no token: nobody can answer it later. */
-static inline int32_t ask_deliver(struct ask *ask, const struct step *step, struct ask_slot *slot)
-{
-    int32_t verdict;
-
-    slot->req.token = 0;
-    atomic_store_explicit(&slot->inst, step->inst, memory_order_relaxed);
-    verdict = ask_call(step, slot, &ask->hl->crumb, step->timing);
-    if (is_plain(ask, slot, verdict)) {
-        if (verdict == PIGEON_DENY)
-            timing_grow(&step->timing->n_denials, 1);
-        return verdict;
-    }
-    if (verdict == PIGEON_PENDING)
-        return refuse(ask, step, 0, "authorize_deliver must answer at once");
-    verdict = settle(ask, step, slot, verdict);
-    slot_forget(slot);
-    return verdict;
-}
-
 /* The hook has answered by returning, and complete() was not there before it. */
 static inline int32_t settle_now(struct ask *ask, const struct step *step, struct ask_slot *slot,
-                          int32_t verdict)
+                                 int32_t verdict)
 {
     if (is_plain(ask, slot, verdict)) {
         if (verdict == PIGEON_DENY) {
@@ -279,6 +259,15 @@ static inline int32_t settle_now(struct ask *ask, const struct step *step, struc
     return verdict;
 }
 
+/* authorize_deliver is asked for each receiver and has no token: nobody can answer it later. */
+static int32_t conclude_deliver(struct ask *ask, const struct step *step, struct ask_slot *slot,
+                                int32_t verdict)
+{
+    if (verdict == PIGEON_PENDING)
+        return refuse(ask, step, 0, "authorize_deliver must answer at once");
+    return settle_now(ask, step, slot, verdict);
+}
+
 /* Why the question cannot be put to the plugin; NULL: it can, with ask->slot. */
 static inline const char *obstacle(struct ask *ask, const struct step *step)
 {
@@ -289,6 +278,23 @@ static inline const char *obstacle(struct ask *ask, const struct step *step)
     if (!ask->slot)
         ask->slot = slot_get(ask->hl);
     return ask->slot && prepare(ask, step, ask->slot) ? NULL : "out of memory";
+}
+
+/* The hook has returned this verdict, for the token of the open slot. */
+static int32_t conclude(struct ask *ask, const struct step *step, struct ask_slot *slot,
+                        int32_t verdict)
+{
+    if (verdict != PIGEON_PENDING) {
+        if (slot_close(slot))
+            return settle_now(ask, step, slot, verdict);
+        /* complete() was there first: its answer counts. */
+        atomic_fetch_add_explicit(&step->inst->plugin->stats.n_twice, 1, memory_order_relaxed);
+        log_error(ask->hl->hooks->log, "plugin_answered_twice",
+                  LZ("plugin", step->inst->plugin->name), LZ("hook", hook_name(step->hook)));
+    }
+    pin(ask, slot);
+    wait_for(ask, slot);
+    return PIGEON_PENDING;
 }
 
 static int32_t ask_away(struct ask *ask, const struct step *step, struct ask_slot *slot)
@@ -307,27 +313,19 @@ static inline int32_t ask_hook(struct ask *ask, const struct step *step)
 {
     const char *why = obstacle(ask, step);
     struct ask_slot *slot = ask->slot;
-    int32_t verdict;
 
     if (why)
         return refuse(ask, step, busy_reason(step->hook), why);
-    if (step->hook == PIGEON_HOOK_AUTHORIZE_DELIVER)
-        return ask_deliver(ask, step, slot);
+    if (step->hook == PIGEON_HOOK_AUTHORIZE_DELIVER) {
+        slot->req.token = 0;
+        atomic_store_explicit(&slot->inst, step->inst, memory_order_relaxed);
+        return conclude_deliver(ask, step, slot,
+                                ask_call(step, slot, &ask->hl->crumb, step->timing));
+    }
     if (step->away)
         return ask_away(ask, step, slot);
     slot_open(slot, step->inst);
-    verdict = ask_call(step, slot, &ask->hl->crumb, step->timing);
-    if (verdict != PIGEON_PENDING) {
-        if (slot_close(slot))
-            return settle_now(ask, step, slot, verdict);
-        /* complete() was there first: its answer counts. */
-        atomic_fetch_add_explicit(&step->inst->plugin->stats.n_twice, 1, memory_order_relaxed);
-        log_error(ask->hl->hooks->log, "plugin_answered_twice",
-                  LZ("plugin", step->inst->plugin->name), LZ("hook", hook_name(step->hook)));
-    }
-    pin(ask, slot);
-    wait_for(ask, slot);
-    return PIGEON_PENDING;
+    return conclude(ask, step, slot, ask_call(step, slot, &ask->hl->crumb, step->timing));
 }
 
 static inline int32_t ask_entry(struct ask *ask, const struct step *step)
@@ -381,7 +379,8 @@ static void end_of_chain(struct ask *ask)
     case PIGEON_HOOK_AUTHORIZE_PUBLISH:
     case PIGEON_HOOK_AUTHORIZE_WILL:
     case PIGEON_HOOK_AUTHORIZE_SUBSCRIBE:
-        allow = !ask_is_configured(ask) && ask->hl->hooks->config->default_access == CONFIG_ALLOW;
+        allow = !ask->chain->configured && !ask_is_configured(ask) &&
+                ask->hl->hooks->config->default_access == CONFIG_ALLOW;
         break;
     default: break;
     }
@@ -474,6 +473,95 @@ static void find_entry(struct ask *ask, const struct exchange *x)
     ask->required_passed = false;
 }
 
+/* ---- the usual case: plugins that are asked here and have nothing to say ---------------- */
+
+static inline bool has_no_rules(const struct identity *who)
+{
+    return !who || !who->slots || (!who->slots->acl.rules && !who->slots->acl.cache);
+}
+
+/* ask_entry for the first steps of a chain, as long as they are quick and say NEXT. Does what
+ * ask_hook does, and once what is the same for all of them. `step`: the one it came to; a verdict
+ * that is not plain NEXT has been settled. */
+__attribute__((always_inline)) static inline int32_t
+walk_row(struct ask *ask, struct ask_slot *slot, const struct step **r_step, bool has_token)
+{
+    const struct step *step = ask->chain->steps;
+    struct client_slots *cs = ask->who ? ask->who->slots : NULL;
+    void **client_slots = cs ? cs->slot : NULL;
+    struct crumb *crumb = &ask->hl->crumb;
+    int64_t now_ns = (int64_t)ask->now_ms * 1000000;
+    int32_t verdict;
+
+    atomic_store_explicit(&crumb->conn_id, ask->who ? ask->who->view.conn_id : 0,
+                          memory_order_relaxed);
+    slot->view = &ask->message->view;
+    slot->req.hook = step->hook;
+    slot->req.client = ask->who ? &ask->who->view : NULL;
+    slot->req.client_slot = NULL;
+    slot->req.token = 0;
+    for (;; step++) {
+        struct timing *timing = step->timing;
+
+        slot->step = step;
+        if (client_slots)
+            slot->req.client_slot = client_slots + step->plugin;
+        if (has_token) {
+            if (atomic_load_explicit(step->n_pending, memory_order_relaxed) >= step->max_pending) {
+                verdict = refuse(ask, step, busy_reason(step->hook), "max_pending is reached");
+                break;
+            }
+            slot->req.deadline_ns = now_ns + step->deadline_ns;
+            slot_open(slot, step->inst);
+        } else {
+            atomic_store_explicit(&slot->inst, step->inst, memory_order_relaxed);
+        }
+        atomic_store_explicit(&crumb->call, timing, memory_order_relaxed);
+        verdict = __builtin_expect(timing_count(timing), 0)
+                      ? ask_call_timed(step, slot)
+                      : step->fn.msg(step->inst->self, &slot->req, slot->view);
+        atomic_store_explicit(&crumb->call, NULL, memory_order_relaxed);
+        if (verdict != PIGEON_NEXT || slot->touched || (has_token && !slot_close(slot))) {
+            verdict = has_token ? conclude(ask, step, slot, verdict)
+                                : conclude_deliver(ask, step, slot, verdict);
+            break;
+        }
+        if (!step->goes_on)
+            break;
+    }
+    *r_step = step;
+    return verdict;
+}
+
+/* The first step is quick, nobody looks on, and there are no rules. */
+static int ask_row(struct ask *ask)
+{
+    struct hook_loop *hl = ask->hl;
+    const struct step *step = ask->chain->steps;
+    struct ask_slot *slot = hl->slots.free;
+    int32_t verdict;
+
+    if (!slot)
+        return go_on(ask);
+    hl->slots.free = slot->next;
+    ask->slot = slot;
+    if (step->keeps_message)
+        share(ask->message);
+    if (ask->who && !client_slots_of(ask->who, hl->hooks))
+        verdict = refuse(ask, step, busy_reason(step->hook), "out of memory");
+    else if (ask->hook == PIGEON_HOOK_AUTHORIZE_DELIVER)
+        verdict = walk_row(ask, slot, &step, false);
+    else
+        verdict = walk_row(ask, slot, &step, true);
+    ask->entry = (uint32_t)(step - ask->chain->steps);
+    if (verdict == PIGEON_PENDING)
+        return ASK_WAIT;
+    if (is_final(ask, step, verdict))
+        return finish(ask);
+    ask->entry++;
+    return go_on(ask);
+}
+
 /* The step after CONTINUE goes on where the first one stopped; any other begins a new exchange. */
 static void begin_exchange(struct ask *ask)
 {
@@ -507,6 +595,9 @@ int ask_run(struct hook_loop *hl, struct ask *ask)
     ask->required_passed = ask->waiting = false;
     if (ask->hook == PIGEON_HOOK_EXCHANGE)
         begin_exchange(ask);
+    if (ask->chain->n && ask->chain->steps->is_quick && !ask->observer &&
+        (!ask->chain->steps->has_rules || has_no_rules(ask->who)))
+        return ask_row(ask);
     return go_on(ask);
 }
 

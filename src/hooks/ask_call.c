@@ -12,6 +12,15 @@ int32_t ask_call_other(const struct step *step, struct ask_slot *slot)
     }
 }
 
+int32_t ask_call_timed(const struct step *step, struct ask_slot *slot)
+{
+    uint64_t began_ns = timing_clock();
+    int32_t verdict = step->fn.msg(step->inst->self, &slot->req, slot->view);
+
+    timing_note(step->timing, timing_clock() - began_ns);
+    return verdict;
+}
+
 static void on_hop_back(struct loop *here, struct mail *m)
 {
     (void)here;

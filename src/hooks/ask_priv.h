@@ -31,6 +31,8 @@ uint64_t ask_clock_ns(void);
 /* ---- ask_call.c ---- */
 
 int32_t ask_call_other(const struct step *step, struct ask_slot *slot);
+/* Calls fn.msg and notes how long it took. */
+int32_t ask_call_timed(const struct step *step, struct ask_slot *slot);
 /* Calls the hook on the thread of the crumb, with the timing of that crumb; whatever number it
  * returns. */
 static inline int32_t ask_call(const struct step *step, struct ask_slot *slot, struct crumb *crumb,

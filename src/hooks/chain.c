@@ -435,6 +435,16 @@ static bool is_message(uint32_t hook)
     }
 }
 
+static void join_quick(struct chain *chain)
+{
+    for (uint32_t i = 0; i + 1 < chain->n; i++) {
+        struct step *s = &chain->steps[i], *next = s + 1;
+
+        s->goes_on = s->is_quick && next->is_quick && s->hook == next->hook &&
+                     s->keeps_message == next->keeps_message && s->control != CONFIG_REQUIRE;
+    }
+}
+
 static int flatten(const struct chains *c, const struct order *o, uint32_t hook,
                    const struct hook_loop *hl, struct chain *r_chain)
 {
@@ -461,10 +471,15 @@ static int flatten(const struct chains *c, const struct order *o, uint32_t hook,
         s.max_pending = (uint32_t)block_of(c, p)->max_pending;
         s.is_message = is_message(s.hook);
         s.keeps_message = hook != PIGEON_HOOK_AUTHORIZE_DELIVER || plugin_is_shared(p);
+        s.deadline_ns = (int64_t)s.deadline_ms * 1000000;
+        s.plugin = p->index;
+        s.n_pending = &p->stats.n_pending;
         s.timing = crumb_timing(&hl->crumb, p->index, s.hook);
+        s.is_quick = s.fn.any && s.is_message && !s.away && !s.only;
         r_chain->configured = r_chain->configured || s.fn.any;
         r_chain->steps[r_chain->n++] = s;
     }
+    join_quick(r_chain);
     return 0;
 }
 

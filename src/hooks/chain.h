@@ -27,10 +27,15 @@ struct step {
     bool away;               /* the call travels to another loop */
     const struct only *only; /* NULL: every topic */
     uint64_t deadline_ms;
+    int64_t deadline_ns; /* the same */
     uint32_t max_pending;
+    uint32_t plugin;         /* index */
+    _Atomic uint32_t *n_pending;
+    struct timing *timing;   /* of calls from this loop */
     bool is_message;         /* fn.msg is the one */
     bool keeps_message;      /* the hook, or another thread, may hold a reference to it */
-    struct timing *timing;   /* of calls from this loop */
+    bool is_quick;           /* asked here about every message: see ask_row */
+    bool goes_on;            /* after NEXT the next step is asked, a quick one like this */
 };
 
 struct chain {

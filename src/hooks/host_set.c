@@ -22,6 +22,7 @@
 
 static int32_t refuse(struct ask_slot *slot, int32_t error)
 {
+    slot->touched = true;
     slot->failed = true;
     return error;
 }
@@ -58,6 +59,7 @@ static int32_t add(struct ask_slot *slot, const struct ask_value *value)
     v->next = NULL;
     v->entry = atomic_load_explicit(&slot->inst, memory_order_relaxed)->plugin->index;
     put(put((char *)(v + 1), value->a, &v->a), value->b, &v->b);
+    slot->touched = true;
     *slot->last = v;
     slot->last = &v->next;
     return PIGEON_OK;
@@ -132,6 +134,7 @@ static int32_t set_reason(pigeon_req *req, uint32_t mqtt_reason, const char *tex
         mqtt_reason = (uint32_t)reason_from_connack3((uint8_t)mqtt_reason);
     if (mqtt_reason != 0 && (mqtt_reason < 0x80 || mqtt_reason > 0xff))
         return refuse(slot, PIGEON_E_INVAL);
+    slot->touched = true;
     slot->reason = (uint8_t)mqtt_reason;
     copy_reason(slot->text, sizeof(slot->text), text);
     return PIGEON_OK;

@@ -156,6 +156,7 @@ void slot_forget(struct ask_slot *slot)
     slot->failed = false;
     slot->reason = 0;
     slot->text[0] = '\0';
+    slot->touched = false;
 }
 
 void slot_mail_back(struct ask_slot *slot)

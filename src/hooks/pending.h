@@ -61,6 +61,7 @@ struct ask_slot {
      * word */
     struct ask_value *values, **last;
     bool failed;
+    bool touched; /* any of the following was set, or `values` */
     uint8_t reason;
     char text[128];
 
@@ -119,10 +120,11 @@ void slot_put(struct ask_slot *slot);
  * finds the token in it. */
 static inline void slot_open(struct ask_slot *slot, struct instance *inst)
 {
-    uint32_t generation =
-        word_generation(atomic_load_explicit(&slot->word, memory_order_relaxed)) + 1;
+    uint64_t word = atomic_load_explicit(&slot->word, memory_order_relaxed);
+    uint32_t generation = word_generation(word) + 1;
 
-    generation += generation == 0;
+    if (__builtin_expect(generation == 0, 0))
+        generation = 1;
     atomic_store_explicit(&slot->inst, inst, memory_order_relaxed);
     slot->req.token = slot->token_base | generation;
     atomic_store_explicit(&slot->word, word_make(generation, SLOT_PENDING, 0),
