@@ -352,7 +352,8 @@ class Sessions(LimitCase):
 
 @pigeon_only
 class Memory(LimitCase):
-    options = {'limits': {'memory': '100M', 'queue_messages': 1000000, 'queue_bytes': '10G',
+    options = {'persistence': 'memory',
+               'limits': {'memory': '100M', 'queue_messages': 1000000, 'queue_bytes': '10G',
                           'queue_ram': 1000000}}
 
     def test_above_the_mark_nothing_new_is_taken_in(self):

@@ -139,7 +139,7 @@ class SmallWindow(QueueCase):
 
 @pigeon_only
 class Full(QueueCase):
-    options = {'limits': {'queue_messages': 20},
+    options = {'persistence': 'memory', 'limits': {'queue_messages': 20},
                'plugins': {'store-memory': {'options': {'max_bytes': 60000}}}}
 
     def test_what_could_not_be_stored_does_not_count_against_the_queue(self):
