@@ -315,7 +315,8 @@ typedef struct pigeon_trace_row {
     pigeon_str   name;        /* of the packet type, or of the hook                                   */
     pigeon_str   topic;       /* aliases resolved                                                     */
     pigeon_str   text;        /* the rest in words: flags, filters, reason codes                      */
-    pigeon_str   props;       /* MQTT 5 properties: name=value, separated by a blank                  */
+    pigeon_str   props;       /* MQTT 5 properties: name=value, separated by a blank;
+                                 names with - for blanks                                              */
     pigeon_bytes payload;     /* its beginning, as asked for                                          */
     pigeon_str   plugin;      /* verdict: who                                                         */
     uint32_t     hook;        /* verdict: PIGEON_HOOK_*                                               */
@@ -363,7 +364,7 @@ typedef struct pigeon_admin {
      * be running still. PIGEON_E_GONE: it was over, or is somebody else's. */
     int32_t (*cancel)(void *inst, pigeon_job job);
     /* Replaces one of the same kind and value. Holds for CONNECTs from now on. E_INVAL: not an address, or empty;
-     * E_FULL: more than 100000. */
+     * E_FULL: more than 10000. */
     int32_t (*ban)(void *inst, const pigeon_ban *ban);
     /* E_UNKNOWN: there is none. */
     int32_t (*unban)(void *inst, uint32_t kind, pigeon_str value);

@@ -1,4 +1,5 @@
 #include "broker/broker.h"
+#include "broker/admin_ban.h"
 #include "broker/bus.h"
 #include "broker/deliver.h"
 #include "broker/local.h"
@@ -190,6 +191,7 @@ int broker_new(const struct broker_setup *setup, struct broker **r_broker)
     b->incarnation = random_u64() >> 1;
     b->on_store_failed = setup->on_store_failed;
     b->close_all = setup->close_all;
+    b->reload = setup->reload;
     b->ctx = setup->ctx;
     b->started_ms = loop_now_ms(loop_group_at(b->loops, 0));
     atomic_store(&b->now_ms, b->started_ms);
@@ -200,6 +202,8 @@ int broker_new(const struct broker_setup *setup, struct broker **r_broker)
     pthread_mutex_init(&b->tree_lock, NULL);
     epoch_init(&b->epoch, b->n_loops);
     int r = make_trees(b);
+    if (!r)
+        r = bans_new(b, &b->bans);
     if (!r)
         r = make_shards(b);
     if (!r)
@@ -242,6 +246,7 @@ void broker_free(struct broker **p)
         b->shards[i].hooks = NULL;
     for (uint32_t i = 0; b->shards && i < b->n_loops; i++)
         shard_fini(&b->shards[i]);
+    bans_free(&b->bans);
     if (b->credit)
         credit_free(&b->credit);
     if (b->index)

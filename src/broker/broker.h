@@ -10,6 +10,7 @@
 #include <pthread.h>
 
 struct bus;
+struct bans;
 struct conns;
 
 struct broker {
@@ -37,11 +38,13 @@ struct broker {
     _Atomic int store_failed;
     _Atomic int short_of_memory; /* above limits.memory: CONNECT, PUBLISH get 0x97 */
     struct sweep *sweep;
+    struct bans *bans;
     int64_t started_wall_ms;
     uint64_t started_ms;
     _Atomic uint64_t now_ms;            /* of loop 0's last turn */
     void (*on_store_failed)(void *ctx); /* any thread */
     void (*close_all)(struct shard *s, uint8_t reason);
+    void (*reload)(void *ctx); /* any thread; NULL: not possible */
     void *ctx;
 };
 
@@ -53,6 +56,8 @@ struct broker_setup {
     void (*on_store_failed)(void *ctx);
     /* Ends every connection of a loop with a reason code, on that loop: conn/'s conn_close_all. */
     void (*close_all)(struct shard *s, uint8_t reason);
+    /* A plugin wants the configuration to be read again; any thread. NULL: not possible. */
+    void (*reload)(void *ctx);
     void *ctx;
 };
 

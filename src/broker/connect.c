@@ -1,4 +1,5 @@
 #include "broker/connect.h"
+#include "broker/admin.h"
 #include "broker/backlog.h"
 #include "broker/broker.h"
 #include "broker/bus.h"
@@ -205,8 +206,22 @@ static void take_subject(struct connecting *n)
 /* ---- the steps ----------------------------------------------------------------------------------
  */
 
+/* Client id and user name as they were sent, and again as the hooks have set them. */
+static bool is_banned(struct connecting *n, char *text, size_t size)
+{
+    if (!admin_is_banned(n->shard->broker, n->who, text, size))
+        return false;
+    log_info(n->shard->log, "connect_banned", LS("client", identity_id(n->who)),
+             LS("address", str_make(n->who->view.address.ptr, n->who->view.address.len)),
+             LZ("text", text));
+    return true;
+}
+
 static enum step_result step_ask_pre_connect(struct connecting *n)
 {
+    char text[128];
+    if (is_banned(n, text, sizeof(text)))
+        return refuse(n, REASON_BANNED, text);
     if (n->client->pre_connect_done || !hooks_wants(n->shard->hooks, PIGEON_HOOK_PRE_CONNECT))
         return STEP_CONTINUE;
     return ask_about(n, PIGEON_HOOK_PRE_CONNECT, subject_ref(&n->info->base), NULL) ? STEP_WAIT
@@ -296,6 +311,9 @@ static enum step_result step_authenticate(struct connecting *n)
 
 static enum step_result step_ask_will(struct connecting *n)
 {
+    char text[128];
+    if (is_banned(n, text, sizeof(text)))
+        return refuse(n, REASON_BANNED, text);
     if (!n->info->will)
         return STEP_CONTINUE;
     if (str_starts(message_topic(n->info->will), STR("$SYS/")))

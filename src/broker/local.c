@@ -1,4 +1,5 @@
 #include "broker/local.h"
+#include "broker/admin.h"
 #include "broker/bus.h"
 #include "broker/publish.h"
 #include "broker/session.h"
@@ -17,6 +18,7 @@ struct local_sub {
     uint64_t number;
     uint32_t slot;
     struct str filter; /* owned */
+    uint8_t qos;
     int32_t (*deliver)(void *arg, const struct message *message);
     void *arg;
     struct list waiting; /* struct waiting: behind a message that is PENDING */
@@ -103,6 +105,7 @@ static int32_t op_subscribe(void *broker, uint32_t loop, struct str filter, uint
         return PIGEON_E_NOMEM;
     list_init(&sub->waiting);
     sub->shard = s;
+    sub->qos = qos & SUB_QOS_MASK;
     sub->deliver = deliver;
     sub->arg = arg;
     sub->number = LOCAL_NUMBER | atomic_fetch_add(&b->next_session, 1);
@@ -135,6 +138,18 @@ static void op_unsubscribe(void *broker, uint32_t loop, void *subscription)
     sub->gone = true;
     if (!sub->in_call)
         local_free(sub);
+}
+
+void local_view(const struct local_sub *sub, pigeon_sub *r_view, const char **r_plugin)
+{
+    pigeon_str filter = { .ptr = sub->filter.ptr, .len = sub->filter.len };
+    *r_view = (pigeon_sub){ .size = sizeof(*r_view),
+                            .filter = filter,
+                            .effective = filter,
+                            .share = { .ptr = "" },
+                            .qos = sub->qos,
+                            .granted = sub->qos };
+    *r_plugin = subscription_plugin(sub->arg);
 }
 
 /* ---- the rest of what plugins may do
@@ -317,4 +332,5 @@ const struct hooks_ops local_hooks_ops = {
     .metrics = op_metrics,
     .store_failed = op_store_failed,
     .store_room = op_store_room,
+    .admin = &admin_hooks_ops,
 };

@@ -1,5 +1,6 @@
 #include "conn/conn.h"
 #include "conn/conn_priv.h"
+#include "conn/conn_trace.h"
 #include <errno.h>
 #include <stdlib.h>
 
@@ -298,6 +299,8 @@ static void on_arrive(struct loop *here, struct mail *m)
     client_enter_loop(&c->client, s);
     c->state = CONN_CONNECTING;
     attach(c);
+    if (conn_is_traced(c))
+        conn_trace_connect(c, info);
     client_connect(&c->client, info);
     shard_count(s, N_CONNECTINGS, -1);
 }

@@ -1,5 +1,6 @@
 /* conn_close.c - how a connection ends, whoever ends it. */
 #include "conn/conn_priv.h"
+#include "conn/conn_trace.h"
 #include "wire/disconnect.h"
 
 /* ---- saying it ---------------------------------------------------------------------------------
@@ -91,6 +92,8 @@ void conn_end(struct conn *c, const struct client_cause *cause, unsigned how)
     if (how & CONN_SAY)
         say(c, cause);
     log_end(c, cause, c->state == CONN_ONLINE);
+    if (conn_is_traced(c))
+        conn_trace_close(c, cause);
     if (how & CONN_FAULT)
         tell_fault(c, cause);
     c->state = CONN_CLOSED;

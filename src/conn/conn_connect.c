@@ -1,5 +1,6 @@
 /* conn_connect.c - CONNECT: its limits, who it is, what the broker gets; and CONNACK. */
 #include "conn/conn_priv.h"
+#include "conn/conn_trace.h"
 #include "broker/session.h"
 #include "mqtt/topic.h"
 #include "wire/connack.h"
@@ -233,6 +234,7 @@ int conn_on_connect(struct conn *c, const struct frame *f)
     if (r)
         return r;
     take_settings(c, &p);
+    c->connect_size = f->total;
     r = check_connect(c, &p);
     if (r)
         return r;
@@ -255,6 +257,8 @@ int conn_on_connect(struct conn *c, const struct frame *f)
         return 0;
     }
     c->state = CONN_CONNECTING;
+    if (conn_is_traced(c))
+        conn_trace_connect(c, info);
     client_connect(&c->client, info);
     return 0;
 }

@@ -1,5 +1,6 @@
 /* conn_deliver.c - packets to the client; PUBLISH is the hottest path of the broker. */
 #include "conn/conn_priv.h"
+#include "conn/conn_trace.h"
 #include "wire/ack.h"
 #include "wire/publish.h"
 #include <errno.h>
@@ -15,7 +16,8 @@ uint8_t *conn_reserve(struct conn *c, size_t n)
 {
     if (!n || (c->max_packet_out && n > c->max_packet_out)) /* [MQTT-3.1.2-24] */
         return NULL;
-    return stream_reserve(c->stream, n);
+    c->reserved = stream_reserve(c->stream, n);
+    return c->reserved;
 }
 
 static void count_out(struct conn *c, enum packet_type type, size_t n)
@@ -31,6 +33,8 @@ static void count_out(struct conn *c, enum packet_type type, size_t n)
 
 void conn_wrote(struct conn *c, enum packet_type type, size_t n)
 {
+    if (conn_is_traced(c))
+        conn_trace_out(c, c->reserved, n, NULL);
     stream_commit(c->stream, n);
     count_out(c, type, n);
 }
@@ -111,6 +115,8 @@ static enum client_send send_encoded(struct conn *c, const struct encoded *e,
         publish_head_set_id(out, &e->size, p->packet_id);
         publish_head_set_dup(out, p->dup);
     }
+    if (conn_is_traced(c))
+        conn_trace_out(c, out, n, p->message);
     stream_commit(c->stream, n);
     count_publish(c, p->message, n);
     return CLIENT_SENT;
@@ -130,9 +136,11 @@ static enum client_send send_head(struct conn *c, const struct publish_head *h,
     uint8_t *out = stream_reserve(c->stream, n);
     if (!out)
         return CLIENT_SENT;
-    out = publish_head_write(h, conn_version(c), size, out);
+    uint8_t *payload = publish_head_write(h, conn_version(c), size, out);
     if (by_copy && h->payload_len)
-        memcpy(out, m->view.payload.ptr, h->payload_len);
+        memcpy(payload, m->view.payload.ptr, h->payload_len);
+    if (conn_is_traced(c))
+        conn_trace_out(c, out, n, m);
     stream_commit(c->stream, n);
     if (!by_copy)
         stream_write_ref(c->stream, m->view.payload.ptr, h->payload_len, release_message,

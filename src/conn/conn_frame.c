@@ -3,6 +3,7 @@
  * While a packet of the client is under way, its later ones wait in order (A6). They are copied
  * whole into `deferred`; when that is full, they stay with the stream and reading stops. */
 #include "conn/conn_priv.h"
+#include "conn/conn_trace.h"
 
 #define DEFERRED_MAX (256u * 1024) /* bytes; reading stops beyond */
 
@@ -73,7 +74,10 @@ static int run(struct conn *c, const struct frame *f)
 {
     log_frame(c, f);
     c->fault = NULL;
+    if (conn_is_traced(c) && !c->trace_seen)
+        conn_trace_in(c, f);
     int r = packets[f->type].run(c, f);
+    c->trace_seen = r == CONN_LATER;
     if (r == CONN_LATER)
         return r;
     shard_count(conn_shard(c), N_PACKETS_IN, 1);

@@ -76,6 +76,7 @@ struct conn {
     bool is_counted_pending;
     bool wants_response_info;
     bool is_loopback;
+    bool trace_seen; /* the frame that comes again was traced */
 
     struct buf deferred; /* whole frames, one behind the other */
     uint32_t n_deferred;
@@ -89,6 +90,8 @@ struct conn {
     uint32_t keepalive_ms; /* 1.5 times the interval; 0: none */
 
     uint32_t max_packet_out;   /* the client's Maximum Packet Size, 0: none */
+    uint32_t connect_size;     /* bytes of the CONNECT packet, for traces */
+    uint8_t *reserved;         /* what conn_reserve gave last */
     uint32_t session_expiry_s; /* as asked for */
     uint16_t keepalive_s;      /* as asked for */
     uint16_t receive_maximum;  /* ours, as announced */

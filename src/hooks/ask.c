@@ -1,6 +1,7 @@
 #include "hooks/ask.h"
 #include "hooks/ask_priv.h"
 #include "hooks/ask_value.h"
+#include "hooks/trace.h"
 #include "wire/reason.h"
 #include <assert.h>
 #include <errno.h>
@@ -593,6 +594,8 @@ int ask_run(struct hook_loop *hl, struct ask *ask)
     ask->exchange = NULL;
     ask->entry = 0;
     ask->required_passed = ask->waiting = false;
+    if (hl->n_traces && !ask->observer)
+        ask->observer = trace_observer(hl, ask);
     if (ask->hook == PIGEON_HOOK_EXCHANGE)
         begin_exchange(ask);
     if (ask->chain->n && ask->chain->steps->is_quick && !ask->observer &&

@@ -396,6 +396,11 @@ void chains_unref(struct chains **chains)
     free(c);
 }
 
+const char *chains_listener_name(const struct chains *c, uint32_t listener)
+{
+    return listener && listener < c->n_listeners ? c->names[listener] : "";
+}
+
 uint32_t chains_listener(const struct chains *c, const char *name)
 {
     for (uint32_t i = 1; i < c->n_listeners; i++)

@@ -76,6 +76,7 @@ struct hook_loop {
     struct event_chain *events;
     uint32_t n_listeners; /* the broker's own included: index 0 */
     struct chain_table *table, *replaced;
+    uint32_t n_traces; /* pigeon.admin/1: who watches clients of this loop */
     _Alignas(64) struct crumb crumb;
     struct slots slots;
 };
@@ -114,6 +115,8 @@ uint32_t chains_listener(const struct chains *chains, const char *name);
 void chains_print(const struct chains *chains, FILE *out);
 /* Does a written chain name this plugin? */
 bool chains_mention(const struct config *config, const char *plugin);
+/* Of a listener's number; "" for 0. */
+const char *chains_listener_name(const struct chains *chains, uint32_t listener);
 /* "authenticate", ...; for logs. */
 const char *hook_name(uint32_t hook);
 bool only_matches(const struct only *only, struct str topic);

@@ -1,6 +1,7 @@
 #include "hooks/hooks.h"
 #include "hooks/bus_priv.h"
 #include "hooks/chain.h"
+#include "hooks/host_admin.h"
 #include "hooks/pending.h"
 #include "hooks/plugin.h"
 #include "hooks/store_priv.h"
@@ -258,7 +259,9 @@ static int build(struct hooks *hooks)
         r = store_init(hooks);
     if (r == 0)
         r = bus_init(hooks);
-    return r < 0 ? r : loop_parts_init(hooks);
+    if (r == 0)
+        r = loop_parts_init(hooks);
+    return r < 0 ? r : admin_new(hooks);
 }
 
 static void worker_lock_init(struct hooks *hooks)
@@ -469,9 +472,11 @@ void hooks_free(struct hooks **hooks)
     hooks_stop_workers(h, 0);
     h->stopping = true;
     hooks_settle(h); /* answers given by now: client_free can still be called */
+    admin_stop(h);
     destroy_all(h);
     hooks_settle(h); /* their mail may still name slots and instances */
     count_leaks(h);
+    admin_free(h);
     quiesce_free(&h->quiesce);
     store_free(&h->store);
     bus_door_free(&h->bus);

@@ -13,6 +13,7 @@
 
 struct hooks;
 struct hook_loop;
+struct admin_ops;
 struct identity;
 struct ask;
 
@@ -37,6 +38,7 @@ struct hooks_ops {
     /* The store has failed for good: acknowledge nothing more, leave with an error. Any thread. */
     void (*store_failed)(void *broker, const char *text);
     void (*store_room)(void *broker, uint32_t loop); /* a full store has room again */
+    const struct admin_ops *admin; /* host_admin.h; NULL: pigeon.admin/1 knows nothing but plugins */
 };
 
 struct deprecated_member;

@@ -1,5 +1,6 @@
 #include "hooks/bus_priv.h"
 #include "hooks/chain.h"
+#include "hooks/host_admin.h"
 #include "hooks/host_priv.h"
 #include "hooks/pending.h"
 #include "hooks/store_priv.h"
@@ -89,6 +90,8 @@ static const void *get(void *inst, const char *id, uint32_t min_size)
         return NULL;
     if (strcmp(id, PIGEON_IF_METRICS) == 0 && host_metrics_table.size >= min_size)
         return &host_metrics_table;
+    if (strcmp(id, PIGEON_IF_ADMIN) == 0 && host_admin_table.size >= min_size)
+        return &host_admin_table;
     if (strcmp(id, PIGEON_IF_STORE_HOST) == 0 && store_host_table.size >= min_size)
         return &store_host_table;
     if (strcmp(id, PIGEON_IF_BUS_HOST) == 0 && bus_host_table.size >= min_size)

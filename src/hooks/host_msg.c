@@ -1,5 +1,6 @@
 /* Messages of plugins: references, publishing, server-side subscriptions. */
 #include "hooks/chain.h"
+#include "hooks/host_admin.h"
 #include "hooks/host_priv.h"
 #include "hooks/pending.h"
 #include "hooks/worker.h"
@@ -283,6 +284,13 @@ static int32_t subscribe_here(struct pigeon_subscription *sub)
 
     return hooks->ops->subscribe(hooks->broker, sub->inst->loop, sub->filter, sub->qos, on_deliver,
                                  sub, &sub->broker_sub);
+}
+
+const char *subscription_plugin(const void *arg)
+{
+    const struct pigeon_subscription *sub = arg;
+
+    return sub->inst->plugin->name;
 }
 
 static void on_subscribe(struct loop *here, struct mail *m)

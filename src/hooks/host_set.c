@@ -304,6 +304,8 @@ static int32_t reply(pigeon_req *req, pigeon_str json)
 
     if (r != PIGEON_OK)
         return r;
+    if (json.len > PIGEON_REPLY_MAX)
+        return refuse(slot, PIGEON_E_TOOBIG);
     if (json.len && !json.ptr)
         return refuse(slot, PIGEON_E_INVAL);
     return add(slot, &(struct ask_value){ .kind = VALUE_REPLY, .a = host_str(json) });

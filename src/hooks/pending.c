@@ -1,4 +1,5 @@
 #include "hooks/pending.h"
+#include "hooks/control.h"
 #include "hooks/ask_value.h"
 #include "hooks/chain.h"
 #include "hooks/worker.h"
@@ -309,8 +310,10 @@ static struct ask_slot *slot_of_token(struct hooks *hooks, pigeon_token token)
     return &chunk[index % SLOT_CHUNK];
 }
 
-static uint8_t verdict_pack(int32_t verdict)
+static uint8_t verdict_pack(const struct ask_slot *slot, int32_t verdict)
 {
+    if (slot->step && slot->step->hook == PIGEON_HOOK_CONTROL)
+        return control_pack(verdict);
     switch (verdict) {
     case PIGEON_NEXT:
     case PIGEON_ALLOW:
@@ -334,7 +337,7 @@ int32_t pending_complete(struct instance *inst, pigeon_token token, int32_t verd
         if ((state != SLOT_PENDING && state != SLOT_DEAD) ||
             atomic_load_explicit(&slot->inst, memory_order_relaxed) != inst)
             return PIGEON_E_GONE;
-        if (state == SLOT_PENDING && word_move(slot, word, SLOT_DONE, verdict_pack(verdict))) {
+        if (state == SLOT_PENDING && word_move(slot, word, SLOT_DONE, verdict_pack(slot, verdict))) {
             push(slot);
             return PIGEON_OK;
         }

@@ -94,6 +94,7 @@ struct found {
 
 struct metric;
 struct quiesce;
+struct admin;
 struct plugin_reload;
 
 struct hooks {
@@ -116,12 +117,13 @@ struct hooks {
     struct store *store;
     struct bus_door *bus; /* NULL: this node is alone */
     struct chains *chains;
+    struct admin *admin; /* pigeon.admin/1 */
     struct hook_loop **loop; /* n_loops */
+    struct crumb *crumbs;    /* of every thread that calls plugins; constant while loops run */
+    struct watchdog *watchdog; /* NULL: not begun */
 
     pthread_mutex_t metric_lock; /* registration only */
     _Atomic uint32_t n_metrics;
-    struct crumb *crumbs;    /* of every thread that calls plugins; constant while loops run */
-    struct watchdog *watchdog; /* NULL: not begun */
     struct metric *_Atomic metrics[METRICS_MAX];
 
     pthread_t

@@ -168,6 +168,13 @@ static int make_loops(struct server *server)
     return r ? r : loop_on_signal(first, SIGHUP, on_reload_signal, server);
 }
 
+/* A plugin's wish, from any thread: as if the signal had come. */
+static void ask_for_reload(void *ctx)
+{
+    (void)ctx;
+    kill(getpid(), SIGHUP);
+}
+
 static int make_broker(struct server *server)
 {
     struct broker_setup setup = { .config = server->config,
@@ -176,6 +183,7 @@ static int make_broker(struct server *server)
                                   .node_id = server->node_id,
                                   .on_store_failed = on_store_failed,
                                   .close_all = conn_close_all,
+                                  .reload = ask_for_reload,
                                   .ctx = server };
     struct broker *broker;
     int r = broker_new(&setup, &broker);

@@ -3,6 +3,7 @@
 #pragma once
 #include "broker/broker.h"
 #include "broker/session.h"
+#include "hooks/hook_loop.h"
 #include "conn/conn.h"
 #include "mqtt/message.h"
 #include "net_support.h"
@@ -235,6 +236,7 @@ void events_connack_sent(struct hook_loop *hl, const struct identity *who, uint8
 
 struct world {
     struct broker broker;
+    struct hook_loop_front nobody; /* plugins */
     struct shard shards[2];
     int far[FAR_MAX];
     uint32_t n_far;
@@ -257,6 +259,7 @@ static inline void world_init(struct world *w, uint32_t n_loops, const char *con
     w->broker.shards = w->shards;
     for (uint32_t i = 0; i < n_loops; i++) {
         w->shards[i].broker = &w->broker;
+        w->shards[i].hooks = (void *)&w->nobody;
         w->shards[i].loop = loop_group_at(w->broker.loops, i);
         w->shards[i].index = i;
         list_init(&w->shards[i].conns);
