@@ -1,0 +1,280 @@
+"""docs/plugin-guide.md does what it says: its listings are compiled against the installed headers, its commands run.
+
+Comments in the page mark what is used: `<!-- file: NAME -->` a complete file, `<!-- run -->` commands, `<!-- start -->`
+a broker to leave running, `<!-- output -->` what the commands before it print. Each section has a directory of its own.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import threading
+import unittest
+
+import broker
+import mqtt
+from broker import LISTENING, START_DEADLINE
+from plugin_case import ROOT, Broker, judge
+from mqtt import AUTH, CONNACK, auth, connect
+
+GUIDE = os.path.join(ROOT, 'docs', 'plugin-guide.md')
+MARKED = re.compile(r'<!-- (file|run|start|output)(?:: (\S+))? -->\n```\w+\n(.*?)^```$', re.S | re.M)
+WARN = '-Wall -Wextra -Werror -Wno-missing-field-initializers'
+
+
+def guide():
+    with open(GUIDE, encoding='utf-8') as f:
+        return f.read()
+
+
+def sections():
+    """{heading: [(kind, name, text)]} of what is marked."""
+    out = {}
+    for part in re.split(r'^## ', guide(), flags=re.M)[1:]:
+        heading = part.split('\n', 1)[0]
+        out[heading.split(':')[0]] = MARKED.findall(part)
+    return out
+
+
+def edit(path, pattern, text):
+    with open(path, encoding='utf-8') as f:
+        old = f.read()
+    with open(path, 'w', encoding='utf-8') as f:
+        f.write(re.sub(pattern, lambda _: text, old, flags=re.M))
+
+
+class Section:
+    """One section of the guide in a directory of its own, with the broker that it starts."""
+
+    def __init__(self, steps, sdk):
+        self.steps, self.sdk = steps, sdk
+        self.dir = tempfile.mkdtemp(prefix='pigeon-test-')
+        self.process, self.port, self.log = None, 1883, []
+        plugins = os.path.join(self.dir, '.plugins')  # as if it were the broker's own
+        shutil.copytree(sdk.find('store-memory.so'), plugins)
+        installed = os.path.join(self.dir, '.bin', 'pigeond')
+        os.mkdir(os.path.dirname(installed))
+        with open(installed, 'w', encoding='utf-8') as f:
+            f.write(f'#!/bin/sh\nexec {Broker.binary()} -o plugins_dir=[{plugins}] "$@"\n')
+        os.chmod(installed, 0o755)
+        pc = os.path.join(self.dir, '.pc')
+        shutil.copytree(sdk.pkgconfig, pc)
+        edit(os.path.join(pc, 'pigeon-plugin.pc'), r'^pluginsdir=.*$', f'pluginsdir={plugins}')
+        self.env = dict(os.environ, LC_ALL='C', PKG_CONFIG_PATH=pc, LD_LIBRARY_PATH=sdk.libdir,
+                        PATH=f'{os.path.dirname(installed)}:{sdk.bin}:{os.environ["PATH"]}')
+
+    def command(self, text):
+        return text.replace('-p 1883', f'-p {self.port}')
+
+    def start(self, text):
+        text = text.replace('-p 1883', '-p 0')
+        self.process = subprocess.Popen(['sh', '-ec', f'exec {text}'], cwd=self.dir, env=self.env,
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                        stderr=subprocess.PIPE, text=True)
+        up = threading.Event()
+
+        def read():
+            for line in self.process.stderr:
+                self.log.append(line)
+                found = LISTENING.search(line)
+                if found and not up.is_set():
+                    self.port = int(found.group(2))
+                    up.set()
+            up.set()
+        self.reader = threading.Thread(target=read, daemon=True)
+        self.reader.start()
+        if not up.wait(START_DEADLINE) or self.port == 1883:
+            raise AssertionError(f'does not listen: {text}\n{"".join(self.log)}')
+
+    def run(self):
+        printed = None
+        for kind, name, text in self.steps:
+            if kind == 'file':
+                with open(os.path.join(self.dir, name), 'w', encoding='utf-8') as f:
+                    f.write(text)
+            elif kind == 'start':
+                self.start(text)
+            elif kind == 'run':
+                done = subprocess.run(['sh', '-ec', self.command(text)], cwd=self.dir, env=self.env,
+                                      stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                                      timeout=mqtt.DEADLINE + 60)
+                if done.returncode != 0:
+                    raise AssertionError(f'{text}\n{done.stdout}{done.stderr}{"".join(self.log)}')
+                printed = done.stdout
+            elif printed != text:
+                raise AssertionError(f'printed:\n{printed}expected:\n{text}{"".join(self.log)}')
+
+    def stop(self):
+        code = 0
+        if self.process:
+            self.process.terminate()
+            code = self.process.wait(broker.STOP_DEADLINE)
+            self.reader.join()
+        shutil.rmtree(self.dir)
+        return code
+
+
+class Sdk:
+    """What `meson install --destdir` gives to an author."""
+
+    def __init__(self):
+        build = os.path.dirname(Broker.binary())
+        self.root = tempfile.mkdtemp(prefix='pigeon-test-')
+        done = subprocess.run(['meson', 'install', '-C', build, '--destdir', self.root, '--no-rebuild',
+                               '--quiet'], capture_output=True, text=True)
+        if done.returncode != 0:
+            raise AssertionError(done.stdout + done.stderr)
+        self.pkgconfig = self.find('pigeon-plugin.pc')
+        self.libdir = os.path.dirname(self.pkgconfig)
+        self.bin = self.find('pigeon-plugin') or '/nowhere'
+        for name in os.listdir(self.pkgconfig):  # as if it were the prefix it was configured for
+            edit(os.path.join(self.pkgconfig, name), r'^prefix=', f'prefix={self.root}')
+
+    def find(self, name):
+        for here, _, files in os.walk(self.root):
+            if name in files:
+                return here
+        return None
+
+    def cflags(self):
+        return subprocess.run(['pkg-config', '--cflags', 'pigeon-plugin'], check=True, text=True,
+                              capture_output=True,
+                              env=dict(os.environ, PKG_CONFIG_PATH=self.pkgconfig)).stdout.split()
+
+
+class GuideCase(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        if broker.KIND != 'pigeon' or os.environ.get('PIGEON_TEST_THREADS', '1') != '1':
+            raise unittest.SkipTest('one run is enough')
+        if not shutil.which('pkg-config') or not shutil.which('meson'):
+            raise unittest.SkipTest('pkg-config or meson is not there')
+        cls.sdk = Sdk()
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(cls.sdk.root)
+
+    def section(self, heading):
+        s = Section(sections()[heading], self.sdk)
+        self.addCleanup(lambda: self.assertEqual(s.stop(), 0))
+        return s
+
+    def compile(self, section, name, compiler='cc', std='gnu11'):
+        """A listing of the section, as the guide says, but with more warnings."""
+        text = next(t for k, n, t in section.steps if k == 'file' and n == name)
+        with open(os.path.join(section.dir, name), 'w', encoding='utf-8') as f:
+            f.write(text)
+        out = os.path.join(section.dir, name[:-2] + '.so')
+        done = subprocess.run([compiler, f'-std={std}', *WARN.split(), '-shared', '-fPIC',
+                               *self.sdk.cflags(), os.path.join(section.dir, name), '-o', out],
+                              capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return out
+
+
+class Commands(GuideCase):
+    """The sections that can be typed as they are."""
+
+    def walk(self, heading):
+        if not shutil.which('mosquitto_pub'):
+            self.skipTest('mosquitto-clients is not installed')
+        s = self.section(heading)
+        s.run()
+        return s
+
+    def test_the_first_plugin_works_when_typed_as_written(self):
+        s = self.walk('First plugin in ten minutes')
+        self.assertTrue(any('welcome, alice' in line for line in s.log), ''.join(s.log))
+
+    def test_the_first_plugin_is_short(self):
+        text = next(t for k, n, t in sections()['First plugin in ten minutes'] if n == 'hello_auth.c')
+        self.assertLessEqual(text.count('\n'), 55)
+
+    def test_auth(self):
+        self.walk('auth')
+
+    def test_flow(self):
+        self.walk('flow')
+
+    def test_events(self):
+        self.walk('events')
+
+    def test_store(self):
+        self.walk('store')
+
+    def test_options(self):
+        self.walk('Options and reload')
+
+    def test_testing(self):
+        self.walk('Testing')
+
+
+class Contract(unittest.TestCase):
+    """The tables of the contract know every function there is."""
+
+    TABLES = {'plugin.h': ['pigeon_plugin'], 'host.h': ['pigeon_host'], 'auth.h': ['pigeon_auth'],
+              'flow.h': ['pigeon_flow'], 'events.h': ['pigeon_events'], 'store.h': ['pigeon_store'],
+              'bus.h': ['pigeon_bus'], 'control.h': ['pigeon_control']}
+
+    def test_every_function_of_every_table_has_its_row(self):
+        rows = guide().split('## The contract')[1].split('\n## ')[0]
+        told = set(re.findall(r'`(\w+)`', '\n'.join(line for line in rows.splitlines()
+                                                    if line.startswith('| '))))
+        for header, structs in self.TABLES.items():
+            with open(os.path.join(ROOT, 'include', 'pigeon', header), encoding='utf-8') as f:
+                text = f.read()
+            for struct in structs:
+                body = re.search(rf'typedef struct {struct} \{{(.*?)\}} {struct};', text, re.S).group(1)
+                functions = re.findall(r'\(\*(\w+)\)\(', body)
+                self.assertTrue(functions, struct)
+                self.assertEqual([f for f in functions if f not in told], [], struct)
+
+
+class Listings(GuideCase):
+    def test_each_listing_compiles_without_warnings(self):
+        n = 0
+        for heading, steps in sections().items():
+            for kind, name, text in steps:
+                if kind == 'file' and name.endswith('.c') and 'PIGEON_PLUGIN(' in text:
+                    for compiler, std in (('gcc', 'c99'), ('gcc', 'gnu17'), ('clang', 'c11')):
+                        if shutil.which(compiler):
+                            s = self.section(heading)
+                            self.compile(s, name, compiler, std)
+                            n += 1
+        self.assertGreater(n, 10)
+
+    def load(self, heading, name, **options):
+        so = self.compile(self.section(heading), name)
+        stem = os.path.basename(so)[:-3]
+        b = Broker({'plugins': {stem: {'file': so}}, **options}).start()
+        self.addCleanup(b.cleanup)
+        return b
+
+    def test_the_riddle_is_asked_and_answered(self):
+        b = self.load('enhanced auth', 'riddle.c')
+        for answers, end in (([b'mellon'], 0), ([b'x', b'y', b'mellon'], 0),
+                             ([b'x', b'y', b'z'], 0x87)):
+            with self.subTest(answers=answers):
+                c = mqtt.Client(b, 'frodo', props={'authentication_method': 'RIDDLE',
+                                                   'authentication_data': b''})
+                c.send_connect()
+                for answer in answers:
+                    self.assertEqual(c.expect(AUTH).props['authentication_data'], b'speak, friend')
+                    c.send(auth(0x18, {'authentication_method': 'RIDDLE',
+                                       'authentication_data': answer}))
+                self.assertEqual(c.expect(CONNACK).reason, end)
+                c.close()
+        c = mqtt.Client(b, 'sam', props={'authentication_method': 'OTHER'})
+        c.connect(reason=0x8C)
+        self.assertEqual(b.stop(), 0)
+
+    def test_bus_and_control_are_taken(self):
+        for heading, name, options in (('bus', 'bus-alone.c', {'bus': 'alone'}),
+                                       ('control', 'greeter.c', {})):
+            so = self.compile(self.section(heading), name)
+            with tempfile.TemporaryDirectory(prefix='pigeon-test-') as tmp:
+                code, text = judge({'plugins': {name[:-2]: {'file': so}}, **options}, tmp)
+            self.assertEqual(code, 0, text)
+            self.assertIn(f'{name[:-2]}: taken', text)
