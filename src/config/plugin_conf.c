@@ -109,6 +109,19 @@ static const struct entry *find(const struct plugin_conf *conf, const char *key)
     return NULL;
 }
 
+int plugin_conf_keep(struct plugin_conf *conf, const struct plugin_conf *old)
+{
+    for (uint32_t i = 0; i < conf->n; i++) {
+        struct entry *e = &conf->entries[i];
+        const struct entry *before = find(old, e->row.key);
+        if (!before || e->row.flags & PIGEON_O_RELOAD)
+            continue;
+        if (!keep(conf, e, e->row, &before->value))
+            return -ENOMEM;
+    }
+    return 0;
+}
+
 bool plugin_conf_has(const struct plugin_conf *conf, const char *key)
 {
     const struct entry *e = find(conf, key);

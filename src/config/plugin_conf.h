@@ -3,7 +3,7 @@
  * Made from the raw `options:` of its block once the table is known; unknown keys, wrong types and
  * values out of range are errors in the same form as the broker's own. Owned by whoever made it;
  * keeps its own copy of everything, so neither the `struct config` nor the table need to live on.
- * Never changes. */
+ * Never changes once it is made. */
 #pragma once
 #include "base/str.h"
 #include "config/config.h"
@@ -28,6 +28,8 @@ struct str plugin_conf_str(const struct plugin_conf *conf, const char *key);
 uint32_t plugin_conf_count(const struct plugin_conf *conf, const char *key);
 struct str plugin_conf_item(const struct plugin_conf *conf, const char *key, uint32_t i);
 
+/* Options without PIGEON_O_RELOAD get their values from `old`, of the same table. 0 or -ENOMEM. */
+int plugin_conf_keep(struct plugin_conf *conf, const struct plugin_conf *old);
 /* Calls `fn` (may be NULL) for each key that differs, secrets as "(secret)". Returns how many
  * differ, and in *r_restart (may be NULL) how many of these lack PIGEON_O_RELOAD; or -ENOMEM. */
 int plugin_conf_diff(const struct plugin_conf *old_conf, const struct plugin_conf *new_conf,

@@ -2,6 +2,7 @@
 #include "hooks/bus_priv.h"
 #include "hooks/chain.h"
 #include "hooks/host_admin.h"
+#include "hooks/host_priv.h"
 #include "hooks/pending.h"
 #include "hooks/plugin.h"
 #include "hooks/store_priv.h"
@@ -404,7 +405,7 @@ static void plugin_fini(struct plugin *p)
     for (uint32_t i = 0; i < p->n_instances && p->instances; i++) {
         host_watch_drop(&p->instances[i]);
         host_msg_drop(&p->instances[i]);
-        free(p->instances[i].reason);
+        host_forget_reason(&p->instances[i]);
     }
     free(p->instances);
     workers_fini(p);
@@ -473,10 +474,12 @@ void hooks_free(struct hooks **hooks)
     h->stopping = true;
     hooks_settle(h); /* answers given by now: client_free can still be called */
     admin_stop(h);
+    plugin_reload_end(h);
     destroy_all(h);
     hooks_settle(h); /* their mail may still name slots and instances */
     count_leaks(h);
     admin_free(h);
+    plugin_reload_drop(h);
     quiesce_free(&h->quiesce);
     store_free(&h->store);
     bus_door_free(&h->bus);

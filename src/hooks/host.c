@@ -109,6 +109,13 @@ static void log_line(void *inst, uint32_t level, const char *text)
            LZ("text", text ? text : ""));
 }
 
+void host_forget_reason(struct instance *inst)
+{
+    free(inst->reason);
+    free(inst->reason_key);
+    inst->reason = inst->reason_key = NULL;
+}
+
 static int32_t fail(void *inst, const char *key, const char *text)
 {
     struct instance *i = instance_of(inst);
@@ -121,8 +128,9 @@ static int32_t fail(void *inst, const char *key, const char *text)
     if (!reason)
         return PIGEON_E_INVAL;
     snprintf(reason, size, "%s%s%s", key ? key : "", key ? ": " : "", text ? text : "");
-    free(i->reason);
+    host_forget_reason(i);
     i->reason = reason;
+    i->reason_key = key ? strdup(key) : NULL;
     return PIGEON_E_INVAL;
 }
 

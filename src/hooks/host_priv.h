@@ -25,6 +25,8 @@ struct message *host_message_new(const struct hooks *hooks, const pigeon_msg *ms
  * hooks_ops are called; and to where the instance itself is called, which may be a worker. */
 void host_post_mail(struct instance *inst, struct mail *m_mail, mail_fn fn);
 void host_post_home(struct instance *inst, struct mail *m_mail, mail_fn fn);
+/* What host->fail was told. */
+void host_forget_reason(struct instance *inst);
 struct str host_str(pigeon_str s);
 /* Can MQTT carry it as text? PIGEON_OK, PIGEON_E_TOOBIG, PIGEON_E_INVAL. */
 int32_t host_check_text(pigeon_str s);

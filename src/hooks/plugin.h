@@ -49,7 +49,7 @@ struct instance {
     bool created;
     pigeon_host host;
     struct list watches, subscriptions; /* [loop] */
-    char *reason;                       /* of a failing check, create: what host->fail was told */
+    char *reason, *reason_key;          /* of a failing check, create, prepare: host->fail was told */
     struct mail life_mail;
 };
 
@@ -176,6 +176,11 @@ int plugin_load(struct plugin *p, bool allow_unstable, struct log *log, char *re
 char *plugin_deprecated(const struct plugin *p, const struct deprecated_member *rows,
                         struct log *log);
 extern const struct deprecated_member deprecated_members[];
+
+/* plugin_reload.c, at the end: who has prepared for what does not come any more aborts; then, once
+ * no instance is left, its memory. */
+void plugin_reload_end(struct hooks *hooks);
+void plugin_reload_drop(struct hooks *hooks);
 
 /* hooks_quiesce.c */
 void quiesce_free(struct quiesce **q);

@@ -399,7 +399,7 @@ int store_new(const struct store_setup *setup, struct store **r_store)
     store->log = setup->log;
     store->ops = setup->ops;
     store->broker = setup->broker;
-    store->batch_max_ops = setup->batch_max_ops ? setup->batch_max_ops : STORE_BATCH_OPS;
+    store_set_batch(store, setup->batch_max_ops);
     pthread_mutex_init(&store->lock, NULL);
     store->last = &store->first;
     store->drain = store_mail_new(store, drain_take_over);
@@ -428,11 +428,18 @@ int store_attach(struct store *store, void *self)
         return -EINVAL;
     store->self = self;
     store->info = info;
-    /* A batch is closed when it has reached half of what the store takes, so that one more unit
-     * fits. */
-    if (info.max_batch_ops && info.max_batch_ops / 2 < store->batch_max_ops)
-        store->batch_max_ops = info.max_batch_ops > 1 ? info.max_batch_ops / 2 : 1;
+    store_set_batch(store, store->batch_max_ops);
     return 0;
+}
+
+/* A batch is closed when it has reached half of what the store takes, so that one more unit fits. */
+void store_set_batch(struct store *store, uint32_t max_ops)
+{
+    uint32_t takes = store->info.max_batch_ops;
+
+    store->batch_max_ops = max_ops ? max_ops : STORE_BATCH_OPS;
+    if (takes && takes / 2 < store->batch_max_ops)
+        store->batch_max_ops = takes > 1 ? takes / 2 : 1;
 }
 
 void store_detach(struct store *store)

@@ -30,6 +30,8 @@ int store_attach(struct store *store, void *self);
 void store_detach(struct store *store);
 /* Drops what was never answered, without calling `done`. */
 void store_free(struct store **store);
+/* Another batch_max_ops, 0: default. Every loop stands still. */
+void store_set_batch(struct store *store, uint32_t max_ops);
 struct store_loop *store_loop_of(struct store *store, uint32_t loop);
 const pigeon_store_info *store_get_info(const struct store *store);
 

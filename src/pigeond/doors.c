@@ -280,24 +280,3 @@ void doors_close(struct doors *doors)
     LIST_FOREACH_SAFE (link, &doors->open)
         door_shut(doors, container_of(link, struct door, link));
 }
-
-static bool has_chains(const struct config_listener *l)
-{
-    for (int i = 0; i < CONFIG_N_CHAINS; i++)
-        if (l->chains.of[i].written)
-            return true;
-    return false;
-}
-
-const char *doors_find_misplaced(const struct config *first, const struct config *next)
-{
-    for (uint32_t i = 0; i < next->n_listeners; i++) {
-        const struct config_listener *l = &next->listeners[i];
-        const struct config_listener *old = i < first->n_listeners ? &first->listeners[i] : NULL;
-        if (old && !strcmp(old->name, l->name))
-            continue;
-        if (has_chains(l) || (old && has_chains(old)))
-            return l->name;
-    }
-    return NULL;
-}

@@ -25,8 +25,3 @@ void doors_abort(struct doors *doors);
 void doors_commit(struct doors *doors, struct broker *broker);
 /* Nothing more is accepted. */
 void doors_close(struct doors *doors);
-
-/* A listener with chains of its own gets them by its place in the list the broker was started with.
- * The name of the first listener of `next` that would get another's chains, or not its own; NULL:
- * none. */
-const char *doors_find_misplaced(const struct config *first, const struct config *next);

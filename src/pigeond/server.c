@@ -66,6 +66,7 @@ static void begin_stop(struct server *server, int exit_code, uint64_t drain_ms)
     if (!server->broker) /* still starting */
         return;
     timer_arm(loop_timers(first), &server->overdue, loop_now_ms(first) + STOP_LOOPS_MS);
+    reload_stop(server);
     doors_close(server->doors);
     broker_stop(server->broker, loop_now_ms(first) + drain_ms, on_broker_stopped, server);
 }
@@ -108,7 +109,7 @@ static void on_reload_signal(struct loop *loop, int signo, void *ctx)
     (void)loop;
     (void)signo;
     if (server->broker && !server->stopping)
-        reload_run(server);
+        reload_run(server, NULL, NULL);
 }
 
 static void on_store_failed_here(struct loop *here, struct mail *m)
@@ -290,6 +291,7 @@ static void take_down(struct server *server)
     if (server->broker)
         conn_teardown(server->broker);
     broker_free(&server->broker);
+    reload_free(server);
     if (server->loops)
         loop_group_free(&server->loops);
     config_unref(&server->first);

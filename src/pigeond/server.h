@@ -10,6 +10,8 @@
 
 struct broker;
 struct doors;
+struct reload;
+struct waiting;
 
 struct server {
     const struct args *args;
@@ -23,6 +25,9 @@ struct server {
     struct timer overdue; /* the stop takes too long */
     struct mail store_failed;
     _Atomic int store_has_failed;
+    struct reload *reload;          /* under way; NULL: none */
+    struct waiting *reload_waiting; /* for the next one */
+    bool reload_again;              /* asked for while one was under way */
     bool stopping;
     int exit_code; /* enum exit_code */
     char node_id[NODE_ID_MAX + 1];

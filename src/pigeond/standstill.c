@@ -18,6 +18,9 @@ struct standstill {
     uint32_t n_resting; /* loops that have come */
     uint32_t n_refs;    /* of loop 0 and of each mail */
     bool is_over;       /* loops may go on, late ones need not stop */
+    bool is_done;       /* fn was called */
+    void (*then)(void *ctx, struct loop *here);
+    void *ctx;
     struct call calls[];
 };
 
@@ -36,13 +39,17 @@ static void leave(struct standstill *all)
 static void on_call(struct loop *here, struct mail *m)
 {
     struct standstill *all = ((struct call *)m)->all;
-    (void)here;
+    void (*then)(void *ctx, struct loop *here) = all->then;
+    void *ctx = all->ctx;
     pthread_mutex_lock(&all->lock);
     all->n_resting++;
     pthread_cond_broadcast(&all->changed);
     while (!all->is_over)
         pthread_cond_wait(&all->changed, &all->lock);
+    bool is_done = all->is_done;
     leave(all);
+    if (is_done)
+        then(ctx, here);
 }
 
 static struct standstill *standstill_new(uint32_t n_others)
@@ -60,7 +67,8 @@ static struct standstill *standstill_new(uint32_t n_others)
     return all;
 }
 
-int standstill_run(struct loop_group *loops, void (*fn)(void *ctx), void *ctx)
+int standstill_run(struct loop_group *loops, void (*fn)(void *ctx),
+                   void (*then)(void *ctx, struct loop *here), void *ctx)
 {
     uint32_t n_others = loop_group_count(loops) - 1;
     struct standstill *all = standstill_new(n_others);
@@ -68,6 +76,8 @@ int standstill_run(struct loop_group *loops, void (*fn)(void *ctx), void *ctx)
     int r = 0;
     if (!all)
         return -ENOMEM;
+    all->then = then;
+    all->ctx = ctx;
     for (uint32_t i = 0; i < n_others; i++) {
         all->calls[i].all = all;
         loop_post_any(loop_group_at(loops, i + 1), &all->calls[i].mail, on_call);
@@ -79,6 +89,7 @@ int standstill_run(struct loop_group *loops, void (*fn)(void *ctx), void *ctx)
         r = -pthread_cond_timedwait(&all->changed, &all->lock, &until);
     if (all->n_resting == n_others) {
         fn(ctx);
+        all->is_done = true;
         r = 0;
     }
     all->is_over = true;

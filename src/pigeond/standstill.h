@@ -4,5 +4,8 @@
 #include "net/loop.h"
 
 /* On loop 0, outside of plugins and connections. Calls `fn` on this thread and lets the loops go
- * on. 0; -ETIMEDOUT: some loop did not come to rest within a second, fn was not called; -ENOMEM. */
-int standstill_run(struct loop_group *loops, void (*fn)(void *ctx), void *ctx);
+ * on; every other one calls `then` on its own thread before it does anything else, so `ctx` must
+ * live until all have. 0; -ETIMEDOUT: some loop did not come to rest within a second, nothing was
+ * called; -ENOMEM. */
+int standstill_run(struct loop_group *loops, void (*fn)(void *ctx),
+                   void (*then)(void *ctx, struct loop *here), void *ctx);
