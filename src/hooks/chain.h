@@ -29,13 +29,13 @@ struct step {
     uint64_t deadline_ms;
     int64_t deadline_ns; /* the same */
     uint32_t max_pending;
-    uint32_t plugin;         /* index */
+    uint32_t plugin; /* index */
     _Atomic uint32_t *n_pending;
-    struct timing *timing;   /* of calls from this loop */
-    bool is_message;         /* fn.msg is the one */
-    bool keeps_message;      /* the hook, or another thread, may hold a reference to it */
-    bool is_quick;           /* asked here about every message: see ask_row */
-    bool goes_on;            /* after NEXT the next step is asked, a quick one like this */
+    struct timing *timing; /* of calls from this loop */
+    bool is_message;       /* fn.msg is the one */
+    bool keeps_message;    /* the hook, or another thread, may hold a reference to it */
+    bool is_quick;         /* asked here about every message: see ask_row */
+    bool goes_on;          /* after NEXT the next step is asked, a quick one like this */
 };
 
 struct chain {
@@ -66,7 +66,8 @@ struct chain_table {
 };
 
 struct hook_loop {
-    struct hook_loop_head head;
+    struct hook_loop_head head; /* begins as struct hook_loop_front does */
+    uint32_t n_traces;          /* pigeon.admin/1: who watches clients of this loop */
     uint32_t index;
     struct hooks *hooks;
     struct loop *loop;
@@ -76,7 +77,6 @@ struct hook_loop {
     struct event_chain *events;
     uint32_t n_listeners; /* the broker's own included: index 0 */
     struct chain_table *table, *replaced;
-    uint32_t n_traces; /* pigeon.admin/1: who watches clients of this loop */
     _Alignas(64) struct crumb crumb;
     struct slots slots;
 };
@@ -101,7 +101,8 @@ int chains_new(struct hooks *hooks, struct config *config, const struct chains *
 struct chains *chains_ref(struct chains *chains);
 void chains_unref(struct chains **chains);
 /* Flattens for one loop; instances must be laid out. 0 or -ENOMEM. */
-int chain_table_new(struct chains *chains, const struct hook_loop *hl, struct chain_table **r_table);
+int chain_table_new(struct chains *chains, const struct hook_loop *hl,
+                    struct chain_table **r_table);
 void chain_table_free(struct chain_table **table);
 /* From now on the loop asks by this table; the one before is kept while it is in use. The loop
  * stands still, or has not begun. */
