@@ -364,7 +364,7 @@ static const pigeon_auth auth = {
     .exchange_free = exchange_free,
     .authorize_publish = on_message,
     .authorize_subscribe = on_subscribe,
-#if !(PUPPET_FLAGS & 1) /* SINGLE cannot answer for deliveries on other loops */
+#if !(PUPPET_FLAGS & 5) /* SINGLE and workers cannot answer for deliveries of other loops */
     .authorize_deliver = on_message,
 #endif
 };
