@@ -174,7 +174,7 @@ static void look_after(struct bus *bus, uint64_t now_ms)
             n->heard_ms = now_ms; /* nobody could be heard */
         if (now_ms - n->heard_ms > n->patience_ms)
             node_gone(&n, "not heard any more");
-        else if (n->lost && now_ms - n->asked_ms >= 1000)
+        else if (n->lost)
             node_ask(n);
     }
 }
@@ -344,8 +344,43 @@ void bus_look_at(struct bus *bus, struct client *c, const struct message *messag
     if (message->view.retain)
         c->feeds_full_node = true;
     for (uint32_t i = m->first[0]; i < m->first[1] && !c->feeds_full_node; i++)
-        if (m->rcpts[i].flags & SUB_REMOTE && full & NODE_BIT(m->rcpts[i].who.session))
+        if (m->rcpts[i].flags & SUB_REMOTE &&
+            full & (NODE_BIT(m->rcpts[i].who.session) | COMING_BIT))
             c->feeds_full_node = true;
+}
+
+/* Loop 0 sees too late how fast others post: what is on the way counts, too. Called before the
+ * post, so that whoever set the bit is followed by a bus_came. */
+static size_t add_coming(struct bus *bus, size_t bytes)
+{
+    uint64_t high = (uint64_t)bus->broker->config->bus_queue / 4;
+    if (atomic_fetch_add(&bus->coming, bytes) + bytes > high)
+        atomic_fetch_or(&bus->full, COMING_BIT);
+    return bytes;
+}
+
+size_t bus_coming(struct bus *bus, const struct message *message, const struct receiver *rcpts,
+                  uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (rcpts[i].flags & SUB_REMOTE)
+            return add_coming(bus, bus_message_size(message));
+    return 0;
+}
+
+size_t bus_coming_retained(struct bus *bus, const struct message *message)
+{
+    return add_coming(bus, bus_message_size(message));
+}
+
+void bus_came(struct bus *bus, size_t bytes)
+{
+    uint64_t low = (uint64_t)bus->broker->config->bus_queue / 8;
+    uint64_t left = atomic_fetch_sub(&bus->coming, bytes) - bytes;
+    if (left > low || !(atomic_load(&bus->full) & COMING_BIT))
+        return;
+    atomic_fetch_and(&bus->full, ~COMING_BIT);
+    bus_resume(bus);
 }
 
 /* ---- claims: a client identifier on two nodes ---------------------------------------------------

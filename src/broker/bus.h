@@ -54,6 +54,11 @@ void bus_look_at(struct bus *bus, struct client *c, const struct message *messag
 bool bus_holds_back(struct bus *bus, struct client *c);
 /* [loop 0] A receiver of SUB_REMOTE. */
 enum offer_result bus_offer(struct shard *s, const struct routed *r, const struct receiver *rcpt);
+/* [any loop] What the receivers on loop 0 take of a message that is about to be posted there, in
+ * bytes for other nodes; [loop 0] bus_came when it has been dealt with. */
+size_t bus_coming(struct bus *bus, const struct message *message, const struct receiver *rcpts,
+                  uint32_t n);
+void bus_came(struct bus *bus, size_t bytes);
 /* [any loop] A retained message (or deletion) was routed: every node gets it. */
 void bus_retained(struct shard *s, struct message *message);
 /* [any loop, tree lock] A retained message is about to be written. 1: write it (*message may be

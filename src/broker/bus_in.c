@@ -121,7 +121,7 @@ static void take_client(struct bus *bus, const struct node *n, const struct bus_
 
 static bool is_retired(const struct bus *bus, uint64_t incarnation)
 {
-    for (uint32_t i = 0; i < bus->n_retired && i < NODES_MAX; i++)
+    for (uint32_t i = 0; i < bus->n_retired && i < RETIRED_MAX; i++)
         if (bus->retired[i] == incarnation)
             return true;
     return false;
@@ -133,7 +133,7 @@ static void retire(struct bus *bus, const struct bus_hello *h)
         struct node *old = container_of(l, struct node, link);
         if (!str_eq(old->id, h->node_id))
             continue;
-        bus->retired[bus->n_retired++ % NODES_MAX] = old->incarnation;
+        bus->retired[bus->n_retired++ % RETIRED_MAX] = old->incarnation;
         node_gone(&old, "it has started anew");
     }
 }
@@ -258,8 +258,7 @@ static bool is_next(struct bus *bus, struct node *n, const pigeon_parcel *parcel
     }
     if (parcel->to && (hole || (!n->welcomed && !is_welcome))) {
         n->lost = true;
-        if (shard_now_ms(bus_shard(bus)) - n->asked_ms >= 1000)
-            node_ask(n);
+        node_ask(n);
     }
     return true;
 }

@@ -7,7 +7,9 @@
 #include "broker/deliver.h"
 #include "hooks/bus.h"
 
-#define NODES_MAX   64u
+#define NODES_MAX   63u
+#define PLACES      64u /* bits of bus.full; the last one is COMING_BIT */
+#define RETIRED_MAX 64u
 #define PARCEL_SIZE 65536u /* a body is closed when it has so many bytes */
 
 enum bus_number {
@@ -63,7 +65,8 @@ struct node {
     uint64_t seq_in, seq_in_all; /* last link numbers; 0: none yet */
     bool welcomed;               /* its welcome has come */
     bool lost;                   /* something of it was lost: it has to be asked */
-    uint64_t asked_ms;
+    uint64_t ask_again_ms;
+    uint32_t n_asked;
 
     struct map interests; /* struct remote_interest */
     uint32_t round;
@@ -92,7 +95,8 @@ struct bus {
     uint32_t n_nodes;
     uint64_t places; /* bits: taken places of `full` */
     uint64_t next_number;
-    uint64_t retired[64]; /* incarnations that were replaced by a younger one of the same node */
+    uint64_t retired[RETIRED_MAX]; /* incarnations that were replaced by a younger one of the same
+                                      node */
     uint32_t n_retired;
     uint64_t seq_all;
     struct list ready_all; /* for everybody */
@@ -106,8 +110,9 @@ struct bus {
     bool woken; /* loop 0: something arrived */
 
     _Atomic bool up;
-    _Atomic uint64_t full;  /* bits by place: nodes that have too much waiting */
-    _Atomic uint64_t clock; /* see bus_clock */
+    _Atomic uint64_t coming; /* bytes that other loops have posted to loop 0 for nodes */
+    _Atomic uint64_t full;   /* bits by place: nodes that have too much waiting */
+    _Atomic uint64_t clock;  /* see bus_clock */
     _Atomic uint64_t numbers[BUS_NUMBERS];
     struct resume_mail *resume; /* one per loop */
 
@@ -123,7 +128,8 @@ struct bus {
 /* A node's number in the index: neither a session's nor a plugin's subscription's; its place is in
  * the low bits. */
 #define NODE_NUMBER      (UINT64_C(1) << 62)
-#define NODE_BIT(number) (UINT64_C(1) << ((number) % NODES_MAX))
+#define NODE_BIT(number) (UINT64_C(1) << ((number) % PLACES))
+#define COMING_BIT       (UINT64_C(1) << (PLACES - 1))
 
 static inline void bus_count(struct bus *bus, enum bus_number which, int64_t n)
 {
@@ -143,6 +149,7 @@ static inline struct hooks *bus_hooks(const struct bus *bus)
  * to count within one). */
 uint64_t bus_clock(struct bus *bus);
 void bus_clock_heard(struct bus *bus, uint64_t clock);
+size_t bus_coming_retained(struct bus *bus, const struct message *message);
 /* Those who wait because a node was full may go on. */
 void bus_resume(struct bus *bus);
 /* Sends one parcel. false: keep it, not now. */
@@ -158,7 +165,7 @@ struct node *node_new(struct bus *bus, uint64_t incarnation, const struct bus_he
 void node_gone(struct node **node, const char *why);
 /* Frees it alone: at the broker's end. */
 void node_free(struct node *n);
-/* Something of it was lost: it is to say everything again. */
+/* Something of it was lost: it is to say everything again. Not more often than it makes sense. */
 void node_ask(struct node *n);
 /* Writes a word into its queue; *ctx as `put` wants it. */
 typedef int (*word_fn)(struct buf *body, const void *what);

@@ -139,6 +139,7 @@ struct retained_mail {
     struct mail mail;
     struct bus *bus;
     struct message *message; /* reference */
+    size_t bytes;
 };
 
 static void offer_all(struct bus *bus, struct message *m)
@@ -151,6 +152,7 @@ static void on_retained(struct loop *here, struct mail *m)
 {
     struct retained_mail *rm = container_of(m, struct retained_mail, mail);
     offer_all(rm->bus, rm->message);
+    bus_came(rm->bus, rm->bytes);
     if (rm->bus->broker->credit)
         credit_sub(rm->bus->broker->credit, here, 1);
     message_unref(&rm->message);
@@ -174,6 +176,7 @@ void bus_retained(struct shard *s, struct message *message)
     message_share(message);
     rm->bus = b->bus;
     rm->message = message_ref(message);
+    rm->bytes = bus_coming_retained(b->bus, message);
     credit_add(b->credit, s->loop, 0, 1);
     loop_post(s->loop, 0, &rm->mail, on_retained);
 }

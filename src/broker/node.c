@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #define PATIENCE     3u
+#define ASK_MS       500u /* at least, between two requests to say everything */
 #define PATIENCE_MAX (3u * 3600000u)
 
 struct node *node_find(struct bus *bus, uint64_t incarnation)
@@ -122,7 +123,11 @@ void node_tell_all(struct node *n, enum bus_welcome welcome)
 
 void node_ask(struct node *n)
 {
-    n->asked_ms = loop_now_ms(bus_shard(n->bus)->loop);
+    uint64_t now_ms = loop_now_ms(bus_shard(n->bus)->loop);
+    if (now_ms < n->ask_again_ms)
+        return;
+    /* Not in step with whatever loses every n-th parcel. */
+    n->ask_again_ms = now_ms + ASK_MS + n->n_asked++ * 211 % ASK_MS;
     node_say_only(n, BUS_ASK);
 }
 
@@ -345,7 +350,7 @@ struct node *node_new(struct bus *bus, uint64_t incarnation, const struct bus_he
     s->slots[n->slot].node = n;
     n->bus = bus;
     n->incarnation = incarnation;
-    n->number = NODE_NUMBER | bus->next_number++ * NODES_MAX | n->place;
+    n->number = NODE_NUMBER | bus->next_number++ * PLACES | n->place;
     n->heard_ms = now_ms;
     n->patience_ms = hello->period_ms < PATIENCE_MAX / PATIENCE
                          ? (uint64_t)hello->period_ms * PATIENCE

@@ -13,6 +13,7 @@ struct route_mail {
     struct shard *from;
     struct shard *to;
     struct message *message; /* reference */
+    size_t for_nodes;        /* bus_coming */
     struct routed routed;
     uint32_t n_rcpts, n_ids;
     struct receiver rcpts[]; /* with their shares; then the ids */
@@ -67,6 +68,8 @@ static void on_route_mail(struct loop *here, struct mail *m)
             share_unref(&rm->rcpts[i].share);
     }
     credit_sub(rm->to->broker->credit, rm->to->loop, rm->n_rcpts);
+    if (rm->for_nodes)
+        bus_came(rm->to->broker->bus, rm->for_nodes);
     message_unref(&rm->message);
     free(rm);
 }
@@ -99,6 +102,8 @@ static void post(struct shard *s, uint32_t loop, const struct routed *r,
     rm->routed.ids = ids;
     rm->n_rcpts = n;
     rm->n_ids = n_ids;
+    rm->for_nodes =
+        loop == 0 && s->broker->bus ? bus_coming(s->broker->bus, r->message, rcpts, n) : 0;
     memcpy(rm->rcpts, rcpts, n * sizeof(rcpts[0]));
     for (uint32_t i = 0; i < n; i++) {
         if (rcpts[i].n_ids)

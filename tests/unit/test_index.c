@@ -311,6 +311,38 @@ static void two_loops_take_turns_of_their_own(void **state)
     fixture_free(f);
 }
 
+static void what_came_from_another_node_stays_here_and_with_the_groups_it_names(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new();
+    struct str groups[] = { STR("$share/g/a"), STR("$share/none/a") };
+    put(f, "a", "", 1, 1);
+    put(f, "+", "", 9, SUB_REMOTE);
+    put(f, "a", "g", 2, SUB_ONLINE);
+    put(f, "a", "g", 9, SUB_ONLINE | SUB_REMOTE);
+    put(f, "a", "h", 3, SUB_ONLINE);
+    assert_int_equal(match_n(f, "a"), 4); /* 1, the node, and one of each group */
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(index_match_from_bus(f->ix, 0, STR("a"), 0, true, groups, 2, &f->match),
+                         0);
+        assert_int_equal(f->match.n, 2);
+        assert_int_equal(f->match.rcpts[0].who.session, 1);
+        assert_int_equal(f->match.rcpts[1].who.session, 2);
+    }
+    assert_int_equal(index_match_from_bus(f->ix, 0, STR("a"), 0, false, groups, 1, &f->match), 0);
+    assert_int_equal(f->match.n, 1);
+    assert_int_equal(f->match.rcpts[0].who.session, 2);
+    struct share *share = share_ref(f->match.rcpts[0].share);
+    struct receiver rcpt;
+    uint64_t not_these = 2;
+    assert_int_equal(index_choose(f->ix, 0, share, &not_these, 1, &rcpt), 0);
+    assert_int_equal(rcpt.who.session, 9);
+    assert_true(rcpt.flags & SUB_REMOTE);
+    assert_int_equal(index_choose_here(f->ix, 0, share, &not_these, 1, &rcpt), -ENOENT);
+    share_unref(&share);
+    fixture_free(f);
+}
+
 static void a_bounced_message_goes_to_another_member_while_there_is_one(void **state)
 {
     (void)state;
@@ -513,6 +545,7 @@ int main(void)
         cmocka_unit_test(no_local_leaves_out_only_the_publisher),
         cmocka_unit_test(a_share_group_serves_its_members_in_turn),
         cmocka_unit_test(two_loops_take_turns_of_their_own),
+        cmocka_unit_test(what_came_from_another_node_stays_here_and_with_the_groups_it_names),
         cmocka_unit_test(a_bounced_message_goes_to_another_member_while_there_is_one),
         cmocka_unit_test(offline_members_take_turns_when_those_online_are_left_out),
         cmocka_unit_test(a_crowd_on_one_filter_comes_and_goes),
