@@ -232,6 +232,69 @@ class Contract(unittest.TestCase):
                 self.assertEqual([f for f in functions if f not in told], [], struct)
 
 
+class Migration(unittest.TestCase):
+    """docs/migrating-plugins.md knows every name of the other side, and only names of ours that exist."""
+
+    MOSQUITTO = '/usr/include/mosquitto_broker.h', '/usr/include/mosquitto_plugin.h'
+    NAMES = """
+        MOSQ_EVT_RELOAD MOSQ_EVT_ACL_CHECK MOSQ_EVT_BASIC_AUTH MOSQ_EVT_EXT_AUTH_START MOSQ_EVT_EXT_AUTH_CONTINUE
+        MOSQ_EVT_CONTROL MOSQ_EVT_MESSAGE MOSQ_EVT_PSK_KEY MOSQ_EVT_TICK MOSQ_EVT_DISCONNECT MOSQ_EVT_MESSAGE_IN
+        MOSQ_EVT_MESSAGE_OUT MOSQ_EVT_CONNECT MOSQ_EVT_SUBSCRIBE MOSQ_EVT_UNSUBSCRIBE MOSQ_EVT_CLIENT_OFFLINE
+        mosquitto_plugin_version mosquitto_plugin_init mosquitto_plugin_cleanup mosquitto_auth_plugin_version
+        mosquitto_auth_plugin_init mosquitto_auth_plugin_cleanup mosquitto_auth_security_init
+        mosquitto_auth_security_cleanup mosquitto_auth_acl_check mosquitto_auth_unpwd_check
+        mosquitto_auth_psk_key_get mosquitto_auth_start mosquitto_auth_continue mosquitto_callback_register
+        mosquitto_callback_unregister mosquitto_calloc mosquitto_free mosquitto_malloc mosquitto_realloc
+        mosquitto_strdup mosquitto_log_printf mosquitto_client_address mosquitto_client_clean_session
+        mosquitto_client_id mosquitto_client_keepalive mosquitto_client_certificate mosquitto_client_protocol
+        mosquitto_client_protocol_version mosquitto_client_sub_count mosquitto_client_username
+        mosquitto_set_username mosquitto_kick_client_by_clientid mosquitto_kick_client_by_username
+        mosquitto_broker_publish mosquitto_broker_publish_copy
+        preConnect authenticate authorizePublish authorizeSubscribe authorizeForward published
+        client clientReady clientDisconnect clientError connectionError keepaliveTimeout connackSent publish ack ping
+        subscribe unsubscribe closed error willDropped sessionExpired sessionLimitReached
+        id mq persistence concurrency queueLimit maxClientsIdLength connectTimeout heartbeatInterval keepaliveLimit
+        drainTimeout maxTopicLevels maxInflightInbound trustProxy trustedProxies decodeProtocol topicAliasMaximum
+        maximumPacketSize receiveMaximum sessionExpiryIntervalLimit pendingSessionsLimit responseInformation
+        setup storeRetained createRetainedStream createRetainedStreamCombi addSubscriptions removeSubscriptions
+        subscriptionsByClient subscriptionsByTopic cleanSubscriptions countOffline getClientList outgoingEnqueue
+        outgoingEnqueueCombi outgoingUpdate outgoingClearMessageId outgoingStream incomingStorePacket
+        incomingGetPacket incomingDelPacket cleanIncoming putWill getWill delWill streamWill destroy
+        emit on removeListener removeAllListeners close current length separator wildcardOne wildcardSome
+        matchEmptyLevels ListenOn Topic Payload Credential Host onHeartBeat""".split()
+
+    @classmethod
+    def setUpClass(cls):
+        with open(os.path.join(ROOT, 'docs', 'migrating-plugins.md'), encoding='utf-8') as f:
+            cls.text = f.read()
+        # What stands left of the last column of a table.
+        cls.left = set(re.findall(r'\w+', ' '.join(line.rsplit(' | ', 1)[0] for line in
+                                                   cls.text.splitlines() if line.startswith('| '))))
+
+    def test_every_name_of_the_other_side_is_there(self):
+        names = set(self.NAMES)
+        for path in self.MOSQUITTO:
+            if os.path.exists(path):
+                with open(path, encoding='utf-8') as f:
+                    names |= set(re.findall(r'\bMOSQ_EVT_\w+(?= =)|\bmosquitto_\w+(?=\()', f.read()))
+        self.assertEqual(sorted(names - self.left), [])
+
+    def test_our_own_names_exist(self):
+        headers = ''
+        for folder in ('include/pigeon', 'src/config'):
+            for here, _, files in os.walk(os.path.join(ROOT, folder)):
+                for name in files:
+                    with open(os.path.join(here, name), encoding='utf-8') as f:
+                        headers += f.read()
+        ours = set(re.findall(r'\b(?:PIGEON_[A-Z0-9_]*[A-Z0-9]|pigeon_[a-z0-9_]+)\b', self.text))
+        ours |= set(re.findall(r'host->(\w+)', self.text))
+        ours |= {w for s in re.findall(r'`limits\.(\w+)`', self.text) for w in [s]}
+        self.assertGreater(len(ours), 60)
+        missing = sorted(w for w in ours if not re.search(rf'\b{w}\b', headers) and w not in
+                         ('pigeon_mqtt',))
+        self.assertEqual(missing, [])
+
+
 class Listings(GuideCase):
     def test_each_listing_compiles_without_warnings(self):
         n = 0
