@@ -110,6 +110,7 @@ struct client {
     uint32_t
         n_blocking; /* > 0: later PUBLISH, SUBSCRIBE, UNSUBSCRIBE, DISCONNECT, AUTH wait in conn/ */
     uint32_t n_unacked_in; /* QoS > 0 publishes of the client without PUBACK or PUBCOMP */
+    uint32_t n_revoked; /* identity_revocations that have been looked at */
     struct client_limits limits;
     struct list closing; /* in shard.closing: client_close_later */
     const char *close_text;

@@ -4,6 +4,7 @@
 #include "broker/broker.h"
 #include "broker/bus.h"
 #include "broker/deliver.h"
+#include "broker/revoke.h"
 #include "broker/will.h"
 #include "wire/property.h"
 #include "wire/reason.h"
@@ -398,6 +399,7 @@ static enum step_result step_session(struct connecting *n)
     if (session->will)
         will_cancel(session);
     uint32_t n_subs = map_count(&session->subs);
+    n->n_revoked = identity_revocations(n->who);
     if (!n_subs || !hooks_wants(s->hooks, PIGEON_HOOK_AUTHORIZE_SUBSCRIBE))
         return STEP_CONTINUE;
     n->restored = calloc(n_subs, sizeof(struct sub *));
@@ -409,45 +411,18 @@ static enum step_result step_session(struct connecting *n)
     return STEP_CONTINUE;
 }
 
-static struct sub_info *restored_info(const struct sub *sub)
-{
-    pigeon_sub view;
-    sub_view(sub, &view);
-    view.restored = 1;
-    return sub_info_new(&view);
-}
-
 /* X1: restored subscriptions are asked about again; a denied one is removed and reported. */
 static void settle_restored(struct connecting *n)
 {
-    struct session *session = n->session;
-    struct sub *sub = n->restored[n->next_restored];
-    const struct ask_value *filter = ask_value_last(&n->ask, VALUE_FILTER);
-    if (n->ask.verdict != PIGEON_ALLOW) {
-        log_warn(n->shard->log, "restored_subscription_denied", LS("client", session->id),
-                 LS("filter", sub->key), LZ("plugin", n->ask.plugin ? n->ask.plugin : "-"));
-        store_unit_begin(n->shard->hooks, PIGEON_DURABILITY_OS, STORE_AGAIN | STORE_TRIM);
-        store_sub_del(n->shard->hooks, session->number, sub->key);
-        store_unit_end(n->shard->hooks, NULL);
-        if (n->client)
-            events_unsubscribed(n->shard->hooks, n->who, &sub->key, 1);
-        session_unsubscribe(session, sub->key);
-    } else if (filter && !str_eq(filter->a, sub->effective)) {
-        uint64_t opts = (sub->opts & ~SUB_QOS_MASK) | (filter->num & SUB_QOS_MASK);
-        struct sub *rewritten = sub_new(sub->key, sub->share, sub->filter, filter->a, opts);
-        if (rewritten) {
-            pthread_mutex_lock(&n->shard->broker->tree_lock);
-            session_subscribe(session, rewritten, 0);
-            pthread_mutex_unlock(&n->shard->broker->tree_lock);
-        }
-    }
+    revoke_settle(n->session, n->restored[n->next_restored], &n->ask,
+                  "restored_subscription_denied", n->client ? n->who : NULL);
 }
 
 static enum step_result step_restored(struct connecting *n)
 {
     while (n->next_restored < n->n_restored) {
         if (n->ask.hook != PIGEON_HOOK_AUTHORIZE_SUBSCRIBE) {
-            struct sub_info *info = restored_info(n->restored[n->next_restored]);
+            struct sub_info *info = revoke_question(n->restored[n->next_restored], true);
             if (!info)
                 return refuse(n, REASON_SERVER_BUSY, "out of memory");
             if (ask_about(n, PIGEON_HOOK_AUTHORIZE_SUBSCRIBE, &info->base, NULL))
@@ -559,6 +534,7 @@ static enum step_result step_attach(struct connecting *n)
     n->answer.user_props = buf_str(&n->user_props);
     n->client = NULL;
     c->connecting = NULL;
+    c->n_revoked = n->n_revoked;
     c->ops->connack(c, &n->answer);
     connecting_free(n);
     if (c->state != CLIENT_ONLINE) /* CONNACK could not be sent */
@@ -569,6 +545,8 @@ static enum step_result step_attach(struct connecting *n)
     session_set_limits(session, c);
     deliver_resume(session);
     events_client_ready(s->hooks, c->who);
+    if (identity_is_revoked(c->who) || c->n_revoked != identity_revocations(c->who))
+        revoke_look(c);
     connect_serve(session);
     return STEP_STOP;
 }
@@ -650,7 +628,8 @@ void client_connect(struct client *c, struct connect_info *m_connect)
     struct shard *s = c->shard;
     struct subject *info = &m_connect->base;
     SHARD_ASSERT(s);
-    struct connecting *n = s->stopping ? NULL : calloc(1, sizeof(*n));
+    struct connecting *n =
+        s->stopping || identity_arrive(c->who, s->hooks) ? NULL : calloc(1, sizeof(*n));
     if (!n) {
         subject_unref(&info);
         struct client_connack answer = {

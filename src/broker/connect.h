@@ -34,6 +34,7 @@ struct connecting {
     bool clean_start;
     bool was_stored; /* before this CONNECT */
     uint32_t old_expiry_s;
+    uint32_t n_revoked; /* identity_revocations when the restored subscriptions are asked about */
     uint16_t keepalive_s;
     uint32_t expiry_s, will_delay_s;
     struct str auth_data; /* of the AUTH that is being looked at; owned */

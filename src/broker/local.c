@@ -2,6 +2,7 @@
 #include "broker/admin.h"
 #include "broker/bus.h"
 #include "broker/publish.h"
+#include "broker/revoke.h"
 #include "broker/session.h"
 #include "hooks/ask.h"
 #include "mqtt/topic.h"
@@ -198,136 +199,13 @@ static void op_store_room(void *broker, uint32_t loop)
     (void)loop; /* units that wait for room are submitted again by the store's door itself */
 }
 
-/* ---- invalidate: the rights of some clients are asked about again [X3]
- * ------------------------------ */
-
-struct recheck {
-    uint64_t number;
-    struct shard *shard;
-    uint32_t slot;
-    uint32_t n, next;
-    struct identity *who; /* reference */
-    struct ask ask;
-    struct str keys[];
-};
-
-static void recheck_next(struct recheck *r);
-
-static void recheck_free(struct recheck *r)
-{
-    for (uint32_t i = 0; i < r->n; i++)
-        str_free(&r->keys[i]);
-    identity_unref(&r->who);
-    free(r);
-}
-
-static void recheck_settle(struct recheck *r, struct session *session)
-{
-    struct str key = r->keys[r->next];
-    if (r->ask.verdict == PIGEON_ALLOW || !session_sub(session, key))
-        return;
-    log_info(r->shard->log, "subscription_revoked", LS("client", session->id), LS("filter", key),
-             LZ("plugin", r->ask.plugin ? r->ask.plugin : "-"));
-    if (session->stored) {
-        store_unit_begin(r->shard->hooks, PIGEON_DURABILITY_OS, STORE_AGAIN | STORE_TRIM);
-        store_sub_del(r->shard->hooks, session->number, key);
-        store_unit_end(r->shard->hooks, NULL);
-    }
-    if (session->client)
-        events_unsubscribed(r->shard->hooks, session->client->who, &key, 1);
-    session_unsubscribe(session, key);
-}
-
-static void on_recheck(struct ask *ask)
-{
-    struct recheck *r = container_of(ask, struct recheck, ask);
-    struct session *session = session_at(r->shard, r->slot, r->number);
-    if (session)
-        recheck_settle(r, session);
-    ask_fini(&r->ask);
-    r->next++;
-    recheck_next(r);
-}
-
-static void recheck_next(struct recheck *r)
-{
-    for (; r->next < r->n; r->next++) {
-        struct session *session = session_at(r->shard, r->slot, r->number);
-        struct sub *sub =
-            session && session->client ? session_sub(session, r->keys[r->next]) : NULL;
-        if (!sub)
-            continue;
-        pigeon_sub view;
-        sub_view(sub, &view);
-        struct sub_info *info = sub_info_new(&view);
-        if (!info) { /* what nobody can be asked about is not allowed */
-            r->ask = (struct ask){ .verdict = PIGEON_DENY };
-            recheck_settle(r, session);
-            continue;
-        }
-        r->ask = (struct ask){ .hook = PIGEON_HOOK_AUTHORIZE_SUBSCRIBE,
-                               .who = r->who,
-                               .subject = &info->base,
-                               .listener = session->client->listener,
-                               .done = on_recheck };
-        if (ask_run(r->shard->hooks, &r->ask) == ASK_WAIT)
-            return;
-        recheck_settle(r, session);
-        ask_fini(&r->ask);
-    }
-    recheck_free(r);
-}
-
-static void recheck(struct session *session)
-{
-    uint32_t n = map_count(&session->subs), it = 0;
-    struct recheck *r = n ? calloc(1, sizeof(*r) + n * sizeof(r->keys[0])) : NULL;
-    if (!r)
-        return;
-    r->shard = session->shard;
-    r->number = session->number;
-    r->slot = session->slot;
-    r->who = identity_ref(session->client->who);
-    for (struct sub *sub; (sub = map_next(&session->subs, &it));)
-        if (!str_dup_r(sub->key, &r->keys[r->n]))
-            r->n++;
-    recheck_next(r);
-}
-
-static bool is_meant(const struct session *session, struct str client_id, struct str username)
-{
-    if (!session->client)
-        return false;
-    const pigeon_client *view = &session->client->who->view;
-    return (!client_id.len || str_eq(client_id, session->id)) &&
-           (!username.len || str_eq(username, str_make(view->username.ptr, view->username.len)));
-}
-
-/* What the plugin has pushed for the clients that are meant, or said and let be remembered, is
- * dropped before this loop's live subscriptions are asked about again. */
-static void local_invalidate(void *broker, uint32_t loop, const char *plugin, struct str client_id,
-                             struct str username)
-{
-    struct broker *b = broker;
-    struct shard *s = &b->shards[loop];
-    bool asks = hooks_wants(s->hooks, PIGEON_HOOK_AUTHORIZE_SUBSCRIBE);
-    uint32_t it = 0;
-    for (struct session *session; (session = map_next(&s->sessions, &it));) {
-        if (!is_meant(session, client_id, username))
-            continue;
-        identity_drop_rules(session->client->who, plugin);
-        if (asks)
-            recheck(session);
-    }
-}
-
 const struct hooks_ops local_hooks_ops = {
     .publish = op_publish,
     .subscribe = op_subscribe,
     .unsubscribe = op_unsubscribe,
     .deliver_next = op_deliver_next,
     .kick = op_kick,
-    .invalidate = local_invalidate,
+    .invalidate = revoke_order,
     .info = op_info,
     .metrics = op_metrics,
     .store_failed = op_store_failed,

@@ -2,6 +2,7 @@
  * is online [MQTT-4.12.1-1]. While it is under way the client's other packets go on. */
 #include "broker/broker.h"
 #include "broker/connect.h"
+#include "broker/revoke.h"
 #include "wire/reason.h"
 #include <stdlib.h>
 
@@ -42,6 +43,7 @@ static void settle(struct reauth *r)
     if (r->ask.verdict == PIGEON_ALLOW) {
         c->ops->auth(c, REASON_SUCCESS, c->auth_method, data);
         reauth_free(c);
+        revoke_ask_again(c); /* it may be allowed less than before */
         return;
     }
     uint8_t reason = r->ask.reason ? r->ask.reason : REASON_NOT_AUTHORIZED;

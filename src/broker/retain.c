@@ -168,6 +168,15 @@ bool retain_turn(struct shard *s)
     return any;
 }
 
+void retain_stop(struct client *c, const struct sub *sub)
+{
+    LIST_FOREACH_SAFE (l, &c->retained_reads) {
+        struct retained_read *r = container_of(l, struct retained_read, link);
+        if (str_eq(r->filter, sub->effective))
+            read_end(r);
+    }
+}
+
 void retain_client_gone(struct client *c)
 {
     struct session *session = c->session;

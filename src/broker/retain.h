@@ -8,5 +8,7 @@ int retain_read_start(struct session *session, const struct sub *sub, uint64_t v
 void retain_wake(struct session *session);
 /* Portions for everybody who can take some. true: there is more to do in this turn. */
 bool retain_turn(struct shard *s);
+/* The subscription is taken away: what has not been read for it is not sent. */
+void retain_stop(struct client *c, const struct sub *sub);
 /* The client of these reads is gone. */
 void retain_client_gone(struct client *c);

@@ -1,6 +1,7 @@
 #include "broker/subscribe.h"
 #include "broker/broker.h"
 #include "broker/retain.h"
+#include "broker/revoke.h"
 #include "hooks/ask.h"
 #include "mqtt/topic.h"
 #include "wire/reason.h"
@@ -30,6 +31,7 @@ struct subscribe {
     uint32_t slot;
     uint16_t packet_id;
     uint8_t packet_type; /* of the answer */
+    uint32_t n_revoked; /* identity_revocations when it began */
     bool asking, submitted, counted;
     struct ask ask;
     struct store_wait wait;
@@ -167,6 +169,8 @@ static void finish_subscribe(struct subscribe *p)
         if (p->client && !r->refused && wants_retained(r))
             retain_read_start(session, session_sub(session, r->key), version);
     }
+    if (p->client && p->n_revoked != identity_revocations(p->client->who))
+        revoke_look(p->client); /* what was said while it was under way may not hold any more */
     subscribe_free(p);
 }
 
@@ -412,6 +416,7 @@ static struct subscribe *subscribe_new(struct client *c, struct str filters, uin
     p->slot = c->session->slot;
     p->packet_id = packet_id;
     p->packet_type = packet_type;
+    p->n_revoked = identity_revocations(c->who);
     p->n = n;
     store_wait_init(&p->wait, on_commit);
     list_append(&c->subscribes, &p->link);

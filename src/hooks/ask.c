@@ -48,8 +48,18 @@ static bool prepare_exchange(struct ask *ask, const struct step *step, struct as
     return true;
 }
 
+/* What the plugin says holds until it takes back what it has said about the client. */
+static void note_rights(const struct ask *ask, const struct step *step, struct ask_slot *slot)
+{
+    const struct identity *who = ask_who(ask);
+
+    slot->revoked =
+        who && who->slots && who->slots->slot ? who->slots->revoked[step->inst->plugin->index] : 0;
+}
+
 static bool prepare_subject(struct ask *ask, const struct step *step, struct ask_slot *slot)
 {
+    note_rights(ask, step, slot);
     switch (step->hook) {
     case PIGEON_HOOK_EXCHANGE: return prepare_exchange(ask, step, slot);
     case PIGEON_HOOK_AUTHORIZE_SUBSCRIBE:
@@ -95,6 +105,7 @@ static void pin(const struct ask *ask, struct ask_slot *slot)
     slot->subject = ask->subject ? subject_ref(ask->subject) : NULL;
     slot->message = ask->message ? message_ref(ask->message) : NULL;
     slot->exchange = ask->exchange ? exchange_ref(ask->exchange) : NULL;
+    note_rights(ask, slot->step, slot);
     slot_count(slot);
 }
 
@@ -106,6 +117,7 @@ static int32_t settle(struct ask *ask, const struct step *step, struct ask_slot 
 {
     struct plugin *p = step->inst->plugin;
     struct ask_value *added = slot->values, **last = slot->last;
+    bool is_bad = slot->failed;
     int r = 0;
 
     if (slot->failed)
@@ -116,9 +128,10 @@ static int32_t settle(struct ask *ask, const struct step *step, struct ask_slot 
         log_error(ask->hl->hooks->log, "plugin_bad_verdict", LZ("plugin", p->name),
                   LZ("hook", hook_name(step->hook)), LI("verdict", verdict));
         verdict = PIGEON_DENY;
+        is_bad = true;
     }
     if (added) {
-        if (acl_access(ask->hook) && !slot->failed && !ask_is_dry(ask))
+        if (acl_access(ask->hook) && !is_bad && !ask_is_dry(ask))
             ask_remember(ask, step, slot, verdict);
         slot->values = NULL;
         slot->last = &slot->values;
@@ -220,6 +233,7 @@ static void on_deadline(struct ask_slot *slot)
     slot->owner = NULL;
     ask->slot = NULL;
     exchange_unref(&ask->exchange);
+    ask_values_drop(ask, step->inst->plugin->index);
     log_warn(ask->hl->hooks->log, "plugin_deadline", LZ("plugin", step->inst->plugin->name),
              LZ("hook", hook_name(step->hook)), LU("deadline_ms", step->deadline_ms),
              LZ("outcome", step->next_on_deadline ? "next" : "deny"));
@@ -255,6 +269,7 @@ static inline int32_t settle_now(struct ask *ask, const struct step *step, struc
         }
         return verdict;
     }
+    note_rights(ask, step, slot);
     verdict = settle(ask, step, slot, verdict);
     slot_forget(slot);
     return verdict;
@@ -351,7 +366,7 @@ static int32_t ask_entry_seen(struct ask *ask, const struct step *step)
         ask->how = ASK_BY_ONLY;
         return ENTRY_SKIP;
     }
-    if (step->has_rules && ask_rules_seen(ask, step, &verdict))
+    if (step->has_rules && ask_rules(ask, step, &verdict))
         return verdict;
     if (!step->fn.any)
         return verdict;
@@ -397,13 +412,18 @@ static void commit_rules(struct ask *ask)
     if (r == 0)
         return;
     name = ask->hl->hooks->plugins[plugin].name;
-    log_error(ask->hl->hooks->log, "plugin_rules_refused", LZ("plugin", name),
-              LZ("reason", r == -EPERM ? "it pushes rules but is not in chains.authorize; "
-                                         "name it there, or stop it from pushing rules"
-                                       : "out of memory"));
+    if (r == -ESTALE)
+        log_info(ask->hl->hooks->log, "plugin_rules_outdated", LZ("plugin", name));
+    else
+        log_error(ask->hl->hooks->log, "plugin_rules_refused", LZ("plugin", name),
+                  LZ("reason", r == -EPERM ? "it pushes rules but is not in chains.authorize; "
+                                             "name it there, or stop it from pushing rules"
+                                           : "out of memory"));
     ask->verdict = PIGEON_DENY;
     ask->plugin = name;
-    ask->reason = r == -EPERM ? 0 : REASON_QUOTA_EXCEEDED;
+    ask->reason = r == -EPERM    ? 0
+                  : r == -ESTALE ? REASON_SERVER_BUSY /* it may come again */
+                                 : REASON_QUOTA_EXCEEDED;
 }
 
 static int finish(struct ask *ask)
@@ -416,6 +436,9 @@ static int finish(struct ask *ask)
     if (ask->verdict == PIGEON_ALLOW && ask->values && ask->hook <= PIGEON_HOOK_EXCHANGE &&
         !ask_is_dry(ask))
         commit_rules(ask);
+    if (ask->verdict == PIGEON_ALLOW && ask->hook == PIGEON_HOOK_AUTHORIZE_SUBSCRIBE &&
+        !ask_is_dry(ask))
+        ask_arm(ask);
     if (ask->verdict != PIGEON_DENY) {
         ask->reason = 0;
         ask->text[0] = '\0';
@@ -427,6 +450,8 @@ static int finish(struct ask *ask)
     if (ask->exchange && ask->verdict == PIGEON_CONTINUE) {
         ask->exchange->entry = ask->entry;
         ask->exchange->required_passed = ask->required_passed;
+        ask->exchange->is_reauth = ask->is_reauth;
+        ask_values_save(ask, ask->exchange);
         *ask->exchange_slot = ask->exchange;
         ask->exchange = NULL;
     }
@@ -478,7 +503,7 @@ static void find_entry(struct ask *ask, const struct exchange *x)
 
 static inline bool has_no_rules(const struct identity *who)
 {
-    return !who || !who->slots || (!who->slots->acl.rules && !who->slots->acl.cache);
+    return !who || !who->slots || (!who->slots->acl.entries && !who->slots->acl.cached);
 }
 
 /* ask_entry for the first steps of a chain, as long as they are quick and say NEXT. Does what
@@ -567,10 +592,14 @@ static int ask_row(struct ask *ask)
 static void begin_exchange(struct ask *ask)
 {
     struct exchange *x = *ask->exchange_slot;
+    uint32_t stage = ((struct exchange_info *)ask->subject)->view.stage;
 
     *ask->exchange_slot = NULL;
-    if (x && ((struct exchange_info *)ask->subject)->view.stage == PIGEON_STAGE_CONTINUE) {
+    ask->is_reauth = stage == PIGEON_STAGE_REAUTH;
+    if (x && stage == PIGEON_STAGE_CONTINUE) {
         ask->exchange = x;
+        ask->is_reauth = x->is_reauth;
+        ask_values_restore(ask, x);
         find_entry(ask, x);
         return;
     }
@@ -593,7 +622,7 @@ int ask_run(struct hook_loop *hl, struct ask *ask)
     ask->who_now = NULL;
     ask->exchange = NULL;
     ask->entry = 0;
-    ask->required_passed = ask->waiting = false;
+    ask->required_passed = ask->waiting = ask->is_reauth = false;
     if (hl->n_traces && !ask->observer)
         ask->observer = trace_observer(hl, ask);
     if (ask->hook == PIGEON_HOOK_EXCHANGE)
@@ -601,6 +630,11 @@ int ask_run(struct hook_loop *hl, struct ask *ask)
     if (ask->chain->n && ask->chain->steps->is_quick && !ask->observer &&
         (!ask->chain->steps->has_rules || has_no_rules(ask->who)))
         return ask_row(ask);
+    if (ask_has_rules(ask) && ask_flat(ask)) {
+        if (!ask->decided)
+            end_of_chain(ask);
+        return finish(ask);
+    }
     return go_on(ask);
 }
 

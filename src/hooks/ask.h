@@ -40,6 +40,7 @@ struct ask_value {
     enum ask_value_kind kind;
     uint32_t sub;
     uint32_t entry; /* index of the plugin that set it */
+    uint32_t revoked; /* what client_slots.revoked of it was when it was asked */
     uint64_t num;
     struct str a, b; /* in the memory behind this struct */
     struct message *message;
@@ -98,6 +99,7 @@ struct ask {
     struct ask_value **last;     /* end of `values` */
     uint32_t entry;
     bool required_passed, waiting;
+    bool is_reauth;              /* EXCHANGE: of a client that is online */
     uint8_t how;                 /* enum ask_how; kept for an observer only */
     uint64_t seen_ns;            /* when the entry was begun */
     uint64_t now_ms;             /* of the loop, when the walk began or went on */

@@ -2,7 +2,8 @@
  *
  *   ask.c        the walk along the chain: control words, waiting, end of chain
  *   ask_call.c   one entry's plugin is called, here or on the loop it lives on
- *   ask_rules.c  what an entry answers without a call: pushed rules and remembered verdicts (X3) */
+ *   ask_rules.c  what an entry answers without a call: pushed rules and remembered verdicts (X3)
+ *   ask_flat.c   the rules of all entries as one table, where nobody needs to be called */
 #pragma once
 #include "hooks/ask.h"
 #include "hooks/chain.h"
@@ -55,15 +56,35 @@ void ask_call_away(struct ask_slot *slot, struct loop *home);
 
 /* ---- ask_rules.c ---- */
 
-/* The entry's rules, then what it said before. true: one of them is the answer. Else *r_verdict
- * says what the entry comes to if it has no hook to ask. */
-bool ask_rules(const struct ask *ask, const struct step *step, int32_t *r_verdict);
-/* The same for an observer: ask->how says which, and a dry question arms no deliver check. */
-bool ask_rules_seen(struct ask *ask, const struct step *step, int32_t *r_verdict);
+/* The topic, or the filter as it is now. */
+struct str ask_topic(const struct ask *ask);
+/* NULL: nothing is known about the client. */
+struct acl *ask_acl(const struct ask *ask);
+/* The entry's rules, then what it said before. true: one of them is the answer, with ask->how, and
+ * reason and text of a remembered denial. Else *r_verdict says what the entry comes to if it has no
+ * hook to ask: NEXT, which `require` denies; but deliveries are filtered only by who has something
+ * to say about this client's: ENTRY_SKIP. */
+bool ask_rules(struct ask *ask, const struct step *step, int32_t *r_verdict);
 /* set_cache keeps a verdict only when it was the whole answer: a rewritten message is asked for
  * again. */
 void ask_remember(struct ask *ask, const struct step *step, const struct ask_slot *slot,
                   int32_t verdict);
+/* A SUBSCRIBE is allowed: deny rules of the entries asked that meet its filter without covering it
+ * are looked at for each delivery from now on. */
+void ask_arm(struct ask *ask);
 /* CH3. Rules that allow a client something say that the rest is not meant for it, as a hook would.
  */
 bool ask_is_configured(const struct ask *ask);
+
+/* ---- ask_flat.c ---- */
+
+static inline bool ask_has_rules(const struct ask *ask)
+{
+    const struct identity *who = ask_who(ask);
+
+    return who && who->slots && who->slots->acl.entries;
+}
+
+/* Rules alone answer, whatever entry it would have come to: true. ask->verdict and its company are
+ * set if ask->decided, else it is the end of the chain's turn. Never with an observer. */
+bool ask_flat(struct ask *ask);

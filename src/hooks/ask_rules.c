@@ -1,7 +1,7 @@
 #include "hooks/ask_priv.h"
 #include "hooks/ask_value.h"
 
-static struct str topic_of(const struct ask *ask)
+struct str ask_topic(const struct ask *ask)
 {
     if (ask->hook == PIGEON_HOOK_AUTHORIZE_SUBSCRIBE) {
         pigeon_str f = ((const struct sub_info *)ask->subject)->view.effective;
@@ -11,80 +11,103 @@ static struct str topic_of(const struct ask *ask)
     return message_topic(ask->message);
 }
 
-static struct acl_key key_of(const struct ask *ask, const struct step *step)
+struct acl *ask_acl(const struct ask *ask)
 {
-    bool is_message = ask->hook != PIGEON_HOOK_AUTHORIZE_SUBSCRIBE;
+    const struct identity *who = ask_who(ask);
 
-    return (struct acl_key){
-        .plugin = step->inst->plugin->index,
-        .hook = ask->hook,
-        .qos =
-            is_message ? ask->message->view.qos : ((const struct sub_info *)ask->subject)->view.qos,
-        .retain = is_message ? ask->message->view.retain : 0,
-        .topic = topic_of(ask),
-    };
+    return who && who->slots ? &who->slots->acl : NULL;
+}
+
+static bool key_of(const struct ask *ask, const struct step *step, struct acl_key *key)
+{
+    uint32_t plugin = step->inst->plugin->index;
+
+    if (ask->hook == PIGEON_HOOK_AUTHORIZE_SUBSCRIBE)
+        return acl_key_of_sub(key, plugin, &((const struct sub_info *)ask->subject)->view);
+    return acl_key_of_message(key, plugin, ask->hook, &ask->message->view);
+}
+
+/* When the last one runs out; 0: not to be remembered. A verdict that came with more than that is
+ * not the whole answer. */
+static uint64_t until_ms(const struct ask *ask, const struct ask_slot *slot)
+{
+    uint64_t ttl_ms = 0;
+
+    for (const struct ask_value *v = slot->values; v; v = v->next) {
+        if (v->kind != VALUE_CACHE)
+            return 0;
+        ttl_ms = v->num;
+    }
+    return ttl_ms ? loop_now_ms(ask->hl->loop) + ttl_ms : 0;
 }
 
 void ask_remember(struct ask *ask, const struct step *step, const struct ask_slot *slot,
                   int32_t verdict)
 {
-    const struct ask_value *v = slot->values;
-    struct identity *who = ask_who(ask);
+    const struct identity *who = ask_who(ask);
+    struct acl_verdict v = { .verdict = verdict, .text = "" };
+    uint64_t until = until_ms(ask, slot);
     struct acl_key key;
 
-    if (!who || !v || v->kind != VALUE_CACHE || v->next || v->num == 0)
+    if (!until || !who || !who->slots || !who->slots->slot ||
+        who->slots->revoked[step->inst->plugin->index] != slot->revoked || !key_of(ask, step, &key))
         return;
-    key = key_of(ask, step);
-    acl_remember(&who->slots->acl, &key, verdict, loop_now_ms(ask->hl->loop) + v->num);
+    if (verdict == PIGEON_DENY) {
+        v.reason = slot->reason;
+        v.text = slot->text;
+    }
+    acl_remember(&who->slots->acl, &key, &v, until);
 }
 
-bool ask_rules(const struct ask *ask, const struct step *step, int32_t *r_verdict)
+static bool recall(struct ask *ask, const struct step *step, struct acl *acl, int32_t *r_verdict)
 {
-    const struct identity *who = ask_who(ask);
-    struct acl *acl = who && who->slots ? &who->slots->acl : NULL;
-    uint32_t plugin = step->inst->plugin->index;
-    bool is_hit = false;
+    struct acl_verdict v;
+    struct acl_key key;
 
-    if (!acl)
+    if (!key_of(ask, step, &key) || !acl_recall(acl, &key, loop_now_ms(ask->hl->loop), &v))
         return false;
-    if (acl->rules) {
-        *r_verdict = acl_decide(acl, plugin, ask->hook, topic_of(ask));
-        if (*r_verdict != PIGEON_NEXT)
-            return true;
-        if (!acl_has(acl, plugin, acl_access(ask->hook)))
-            *r_verdict = ENTRY_SKIP;
+    *r_verdict = v.verdict;
+    if (v.verdict == PIGEON_DENY) {
+        ask->reason = v.reason;
+        memcpy(ask->text, v.text, strlen(v.text) + 1);
     }
-    if (acl->cache) {
-        struct acl_key key = key_of(ask, step);
-        int32_t verdict = acl_recall(acl, &key, loop_now_ms(ask->hl->loop), &is_hit);
-
-        *r_verdict = is_hit ? verdict : *r_verdict;
-    }
-    return is_hit;
+    ask->how = ASK_BY_CACHE;
+    return true;
 }
 
-bool ask_rules_seen(struct ask *ask, const struct step *step, int32_t *r_verdict)
+bool ask_rules(struct ask *ask, const struct step *step, int32_t *r_verdict)
 {
-    const struct identity *who = ask_who(ask);
-    struct acl *acl = who && who->slots ? &who->slots->acl : NULL;
-    bool was_armed = acl && acl->armed;
-    bool by_rule = acl && acl->rules &&
-                   acl_decide(acl, step->inst->plugin->index, ask->hook, topic_of(ask)) !=
-                       PIGEON_NEXT;
-    bool is_hit = ask_rules(ask, step, r_verdict);
+    uint32_t access = acl_access(ask->hook);
+    struct acl *acl = ask_acl(ask);
+    const struct acl_entry *e =
+        acl && acl->entries ? acl_entry_of(acl, step->inst->plugin->index) : NULL;
 
-    if (is_hit)
-        ask->how = by_rule ? ASK_BY_RULE : ASK_BY_CACHE;
-    if (acl && ask_is_dry(ask))
-        acl->armed = was_armed;
-    return is_hit;
+    *r_verdict =
+        access == PIGEON_ACL_DELIVER && !(e && (e->access & access)) ? ENTRY_SKIP : PIGEON_NEXT;
+    if (e) {
+        int32_t verdict = acl_decide(e, access, ask_topic(ask));
+
+        if (verdict != PIGEON_NEXT) {
+            *r_verdict = verdict;
+            ask->how = ASK_BY_RULE;
+            return true;
+        }
+    }
+    return acl && acl->cached && recall(ask, step, acl, r_verdict);
+}
+
+void ask_arm(struct ask *ask)
+{
+    struct acl *acl = ask_acl(ask);
+
+    for (uint32_t i = 0; acl && acl->entries && i < ask->chain->n && i <= ask->entry; i++)
+        acl_arm(acl, ask->chain->steps[i].inst->plugin->index, ask_topic(ask));
 }
 
 bool ask_is_configured(const struct ask *ask)
 {
+    const struct acl *acl = ask_acl(ask);
     uint32_t access = acl_access(ask->hook);
-    const struct identity *who = ask_who(ask);
 
-    return ask->chain->configured ||
-           (access && who && who->slots && acl_allows_some(&who->slots->acl, access));
+    return ask->chain->configured || (access && acl && acl_allows_some(acl, access));
 }

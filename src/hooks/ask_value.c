@@ -192,10 +192,59 @@ static bool has_place(const struct ask *ask, uint32_t plugin)
     return false;
 }
 
-static bool is_reauthentication(const struct ask *ask)
+void ask_values_save(struct ask *ask, struct exchange *x)
 {
-    return ask->hook == PIGEON_HOOK_EXCHANGE && ask->subject &&
-           ((const struct exchange_info *)ask->subject)->view.stage == PIGEON_STAGE_REAUTH;
+    struct ask_value **at = &ask->values, **last = &x->values;
+
+    while (*at) {
+        struct ask_value *v = *at;
+
+        if (v->kind == VALUE_AUTH_DATA) {
+            at = &v->next;
+            continue;
+        }
+        *at = v->next;
+        v->next = NULL;
+        *last = v;
+        last = &v->next;
+    }
+    ask->last = at;
+}
+
+void ask_values_restore(struct ask *ask, struct exchange *x)
+{
+    ask->values = x->values;
+    x->values = NULL;
+    ask->last = &ask->values;
+    while (*ask->last)
+        ask->last = &(*ask->last)->next;
+}
+
+void ask_values_drop(struct ask *ask, uint32_t plugin)
+{
+    struct ask_value **at = &ask->values;
+
+    while (*at) {
+        struct ask_value *v = *at;
+
+        if (v->entry != plugin) {
+            at = &v->next;
+            continue;
+        }
+        *at = v->next;
+        v->next = NULL;
+        ask_values_free(&v);
+    }
+    ask->last = at;
+}
+
+/* Is this the first rule of its plugin among the values? */
+static bool is_first_rule(const struct ask *ask, const struct ask_value *rule)
+{
+    for (const struct ask_value *v = ask->values; v != rule; v = v->next)
+        if (v->kind == VALUE_ACL && v->entry == rule->entry)
+            return false;
+    return true;
 }
 
 int ask_values_commit_rules(struct ask *ask, uint32_t *r_plugin)
@@ -208,14 +257,13 @@ int ask_values_commit_rules(struct ask *ask, uint32_t *r_plugin)
         *r_plugin = v->entry;
         if (!has_place(ask, v->entry))
             return -EPERM;
-        if (!cs) {
-            cs = client_slots_of(ask->who, ask->hl->hooks);
-            if (!cs)
-                return -ENOMEM;
-            for (const struct ask_value *d = v; is_reauthentication(ask) && d; d = d->next)
-                if (d->kind == VALUE_ACL)
-                    acl_drop(&cs->acl, d->entry);
-        }
+        cs = client_slots_of(ask->who, ask->hl->hooks);
+        if (!cs)
+            return -ENOMEM;
+        if (cs->revoked[v->entry] != v->revoked)
+            return -ESTALE;
+        if (ask->is_reauth && is_first_rule(ask, v))
+            acl_replace(&cs->acl, v->entry);
         if (acl_push(&cs->acl, v->entry, v->a, v->sub, (int32_t)v->num) < 0)
             return -ENOMEM;
     }

@@ -603,6 +603,7 @@ static void drop_replaced(struct hook_loop *hl, bool all)
 
 void hook_loop_take_table(struct hook_loop *hl, struct chain_table *m_table)
 {
+    hl->chains_version++;
     if (hl->table) {
         hl->table->next = hl->replaced;
         hl->replaced = hl->table;

@@ -6,6 +6,7 @@
  * stands still; the old arrays live on until no question is under way in them. A step without a
  * function exists for the rules that its plugin pushes (X3). */
 #pragma once
+#include "hooks/client_slots.h"
 #include "hooks/crumb.h"
 #include "hooks/events.h"
 #include "hooks/pending.h"
@@ -79,6 +80,8 @@ struct hook_loop {
     struct chain_table *table, *replaced;
     _Alignas(64) struct crumb crumb;
     struct slots slots;
+    uint32_t chains_version; /* another one: the chains have been replaced */
+    struct clients clients;
 };
 
 static inline const struct chain *hook_loop_chain(const struct hook_loop *hl, uint32_t listener,

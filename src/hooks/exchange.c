@@ -1,4 +1,5 @@
 #include "hooks/exchange.h"
+#include "hooks/ask_value.h"
 #include "hooks/worker.h"
 #include <stdlib.h>
 
@@ -39,6 +40,7 @@ void exchange_unref(struct exchange **x)
     *x = NULL;
     if (!ex || --ex->refs > 0)
         return;
+    ask_values_free(&ex->values);
     if (ex->slot && hooks_is_elsewhere(ex->inst->hooks, ex->home))
         hooks_post(ex->home, &ex->mail, on_exchange_mail);
     else

@@ -5,6 +5,7 @@
  * client's loop: one reference is the connection's, one is each pending question's. With the last
  * one exchange_free() of the plugin is called, on the plugin's loop, if it left a pointer. */
 #pragma once
+#include "hooks/ask.h"
 #include "hooks/plugin.h"
 
 struct exchange {
@@ -14,6 +15,8 @@ struct exchange {
     void *slot;
     uint32_t entry; /* of the chain: where the next step goes on */
     bool required_passed;
+    bool is_reauth;           /* of a client that is online */
+    struct ask_value *values; /* what the steps so far have set */
     struct mail mail;
 };
 

@@ -235,7 +235,7 @@ static int loop_parts_init(struct hooks *hooks)
         }
         hl->store = hooks->store ? store_loop_of(hooks->store, i) : NULL;
         hooks->loop[i] = hl;
-        if (slots_init(hl) < 0 || take_chains(hl) < 0)
+        if (slots_init(hl) < 0 || clients_init(hl) < 0 || take_chains(hl) < 0)
             return -ENOMEM;
     }
     for (uint32_t i = 0; i < hooks->n_plugins; i++)
@@ -421,6 +421,7 @@ static void loop_parts_fini(struct hooks *hooks)
         if (!hl)
             continue;
         slots_fini(hl);
+        clients_fini(hl);
         crumb_fini(&hl->crumb);
         hook_loop_drop_tables(hl);
         free(hl);

@@ -180,7 +180,7 @@ struct order { /* kick or invalidate, for one loop */
     struct mail mail;
     struct hooks *hooks;
     struct str id, username;
-    const char *plugin;
+    struct plugin *plugin;
     char *text;
     uint8_t reason;
     char data[];
@@ -195,7 +195,7 @@ static struct order *order_new(struct instance *inst, struct str id, struct str 
 
     if (!o)
         return NULL;
-    *o = (struct order){ .hooks = inst->hooks, .plugin = inst->plugin->name };
+    *o = (struct order){ .hooks = inst->hooks, .plugin = inst->plugin };
     at = o->data;
     if (id.len)
         memcpy(at, id.ptr, id.len);
@@ -227,9 +227,12 @@ static void on_invalidate(struct loop *here, struct mail *m)
 {
     struct order *o = container_of(m, struct order, mail);
 
-    if (!o->hooks->stopping && o->hooks->ops->invalidate)
-        o->hooks->ops->invalidate(o->hooks->broker, loop_index(here), o->plugin, o->id,
-                                  o->username);
+    if (!o->hooks->stopping) {
+        clients_revoke(o->hooks->loop[loop_index(here)], o->plugin, o->id, o->username);
+        if (o->hooks->ops->invalidate)
+            o->hooks->ops->invalidate(o->hooks->broker, loop_index(here), o->plugin->name, o->id,
+                                      o->username);
+    }
     free(o);
 }
 
@@ -275,8 +278,15 @@ static int32_t kick(void *inst, pigeon_str client_id, uint32_t mqtt_reason, cons
 
 static int32_t invalidate(void *inst, pigeon_str client_id, pigeon_str username)
 {
-    return order_all(instance_of(inst), host_str(client_id), host_str(username), NULL, 0,
-                     on_invalidate);
+    _Atomic uint32_t *n = &instance_of(inst)->plugin->n_invalidated;
+    int32_t r;
+
+    atomic_fetch_add(n, 1);
+    r = order_all(instance_of(inst), host_str(client_id), host_str(username), NULL, 0,
+                  on_invalidate);
+    if (r != PIGEON_OK)
+        atomic_fetch_sub(n, 1);
+    return r;
 }
 
 struct posted {

@@ -57,6 +57,7 @@ static int32_t add(struct ask_slot *slot, const struct ask_value *value)
         return refuse(slot, PIGEON_E_NOMEM);
     *v = *value;
     v->next = NULL;
+    v->revoked = slot->revoked;
     v->entry = atomic_load_explicit(&slot->inst, memory_order_relaxed)->plugin->index;
     put(put((char *)(v + 1), value->a, &v->a), value->b, &v->b);
     slot->touched = true;

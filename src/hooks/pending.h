@@ -68,6 +68,7 @@ struct ask_slot {
     pigeon_req req;
     pigeon_exchange exchange_view;
     const struct step *step;
+    uint32_t revoked; /* client_slots.revoked of the plugin when it was asked */
     const void *view;
     struct mail hop_mail, cancel_mail;
     int32_t cancel_why;

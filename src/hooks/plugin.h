@@ -79,6 +79,7 @@ struct plugin {
     struct worker *workers; /* n_workers; 0: `run: inline` */
     uint32_t n_workers;
     struct plugin_stats stats;
+    _Atomic uint32_t n_invalidated; /* orders to invalidate; counted before any loop learns of them */
 };
 
 /* What was found on the way, for hooks_print. */

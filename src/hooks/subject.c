@@ -39,7 +39,7 @@ static struct str of_bytes(pigeon_bytes b)
 
 /* ---- identity -------------------------------------------------------------------------------- */
 
-static struct client_slots *slots_new(uint32_t loop)
+struct client_slots *client_slots_new(uint32_t loop)
 {
     struct client_slots *cs = calloc(1, sizeof(*cs));
 
@@ -47,6 +47,8 @@ static struct client_slots *slots_new(uint32_t loop)
         return NULL;
     cs->refs = 1;
     cs->loop = loop;
+    list_init(&cs->link);
+    list_init(&cs->names);
     acl_init(&cs->acl);
     return cs;
 }
@@ -54,18 +56,22 @@ static struct client_slots *slots_new(uint32_t loop)
 struct client_slots *client_slots_make(struct identity *who, struct hooks *hooks)
 {
     struct client_slots *cs = who->slots;
+    size_t n = hooks->n_plugins ? hooks->n_plugins : 1;
 
     if (!cs) {
-        cs = slots_new(who->view.loop);
+        cs = client_slots_new(who->view.loop);
         if (!cs)
             return NULL;
         who->slots = cs;
+        list_append(&cs->names, &who->same);
     }
-    cs->slot = calloc(hooks->n_plugins ? hooks->n_plugins : 1, sizeof(*cs->slot));
+    cs->slot = calloc(n, sizeof(*cs->slot) + sizeof(*cs->revoked));
     if (!cs->slot)
         return NULL;
+    cs->revoked = (uint32_t *)(void *)(cs->slot + n);
     cs->hooks = hooks;
     cs->key = hooks_key_of(hooks, &who->view);
+    clients_add(cs);
     return cs;
 }
 
@@ -138,8 +144,10 @@ static void on_slots_mail(struct loop *here, struct mail *m)
 
 static void slots_unref(struct client_slots *cs)
 {
-    if (cs && --cs->refs == 0)
-        slots_free(cs);
+    if (!cs || --cs->refs > 0)
+        return;
+    list_remove(&cs->link);
+    slots_free(cs);
 }
 
 struct identity *identity_new(const struct identity_parts *p, struct identity *from)
@@ -150,9 +158,10 @@ struct identity *identity_new(const struct identity_parts *p, struct identity *f
     char *at;
 
     if (from && !from->slots) {
-        from->slots = slots_new(from->view.loop);
+        from->slots = client_slots_new(from->view.loop);
         if (!from->slots)
             return NULL;
+        list_append(&from->slots->names, &from->same);
     }
     who = malloc(sizeof(*who) + len);
     if (!who)
@@ -171,8 +180,11 @@ struct identity *identity_new(const struct identity_parts *p, struct identity *f
         .chains = p->chains,
         .slots = from ? from->slots : NULL,
     };
-    if (who->slots)
+    list_init(&who->same);
+    if (who->slots) {
         who->slots->refs++;
+        list_append(&who->slots->names, &who->same);
+    }
     at = put_text(who->data, p->id, &who->view.id);
     at = put_text(at, p->username, &who->view.username);
     if (!p->has_username)
@@ -221,34 +233,9 @@ void identity_unref(struct identity **who)
     *who = NULL;
     if (!w || --w->refs > 0)
         return;
+    list_remove(&w->same);
     slots_unref(w->slots);
     free(w);
-}
-
-bool acl_checks_deliver(const struct identity *who)
-{
-    return who && who->slots && (who->slots->acl.armed || who->slots->acl.n_deliver > 0);
-}
-
-void identity_drop_rules(struct identity *who, const char *plugin)
-{
-    struct client_slots *cs = who->slots;
-    const struct plugin *p = cs && cs->hooks ? hooks_find(cs->hooks, plugin) : NULL;
-
-    if (p)
-        acl_drop(&cs->acl, p->index);
-}
-
-int identity_move_rules(struct identity *to, struct identity *from)
-{
-    if (!from->slots || !from->slots->acl.rules)
-        return 0;
-    assert(!to->slots);
-    to->slots = slots_new(to->view.loop);
-    if (!to->slots)
-        return -ENOMEM;
-    acl_move(&to->slots->acl, &from->slots->acl);
-    return 0;
 }
 
 /* ---- subjects -------------------------------------------------------------------------------- */

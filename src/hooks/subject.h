@@ -4,9 +4,12 @@
  * valid view although connection and session are gone. References are counted by the loop that made them.
  * Messages have their own count (mqtt/message.h). */
 #pragma once
+#include "base/list.h"
 #include "base/str.h"
 #include "mqtt/message.h"
 #include "pigeon/types.h"
+
+struct hook_loop;
 
 /* The client as plugins see it. The plugins' per-client slots hang on it; when the last reference goes,
  * client_free is called for every slot that is set. */
@@ -15,6 +18,7 @@ struct identity {
     uint32_t refs;
     uint32_t chains;            /* whose are told of it: as ask.listener */
     struct client_slots *slots; /* private to hooks/; shared by an identity and those made from it */
+    struct list same;           /* with these slots */
     char data[];
 };
 
@@ -42,11 +46,17 @@ static inline struct str identity_id(const struct identity *who)
 /* Do rules that were pushed for this client have to be looked at for each delivery? Then ask AUTHORIZE_DELIVER
  * even if no plugin has that hook. */
 bool acl_checks_deliver(const struct identity *who);
-/* hooks_ops.invalidate, for each client that is meant: drops the plugin's rules and remembered verdicts. */
-void identity_drop_rules(struct identity *who, const char *plugin);
+/* A plugin has taken its rules for this client back (host->invalidate): the entry denies everything until the
+ * client has authenticated again. */
+bool identity_is_revoked(const struct identity *who);
+/* How often some plugin has taken back what it had said about this client, whether or not it had pushed rules:
+ * an answer that was given before a change does not hold any more. */
+uint32_t identity_revocations(const struct identity *who);
 /* The client goes to another loop: the rules follow it, the plugins' slots do not. On the loop of `from`.
  * 0 or -ENOMEM. */
 int identity_move_rules(struct identity *to, struct identity *from);
+/* It is there: before anything is asked about it. 0 or -ENOMEM. */
+int identity_arrive(struct identity *who, struct hook_loop *hl);
 
 struct subject {
     uint32_t refs;

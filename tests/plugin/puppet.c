@@ -9,9 +9,10 @@
  *   H         PENDING, held until an order 'r'; r: answers all that is held with ALLOW, then NEXT
  *   R         rewrites what can be rewritten, NEXT       V  rewrites, then VETOes with a reason of
  * its own B         rewrites, PENDING, NEXT from another thread G         pushes rules: ALLOW
- * own/#, DENY #          C  set_cache(60 s), ALLOW F         a setter that fails, ALLOW S  leaves a
- * client slot, NEXT anything else, or no text: NEXT What came of it is counted in metrics of the
- * plugin. */
+ * own/#, DENY #          C K k  set_cache(60 s), then ALLOW, DENY with a reason, NEXT L  the same,
+ * PENDING, ALLOW from another thread g  pushes a rule: ALLOW own/#, NEXT F         a setter that
+ * fails, ALLOW S  leaves a client slot, NEXT anything else, or no text: NEXT What came of it is
+ * counted in metrics of the plugin. */
 #include <pigeon/plugin.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -195,6 +196,13 @@ static int32_t obey(struct self *s, pigeon_req *req, char order)
         h->acl_add(req, text("#"), PIGEON_ACL_ALL, PIGEON_DENY);
         return PIGEON_ALLOW;
     case 'C': h->set_cache(req, 60000); return PIGEON_ALLOW;
+    case 'K':
+        h->set_cache(req, 60000);
+        h->set_reason(req, 0x8a, "for a while");
+        return PIGEON_DENY;
+    case 'k': h->set_cache(req, 60000); return PIGEON_NEXT;
+    case 'g': h->acl_add(req, text("own/#"), PIGEON_ACL_ALL, PIGEON_ALLOW); return PIGEON_NEXT;
+    case 'L': h->set_cache(req, 60000); return later(s, job_new(req->token, PIGEON_ALLOW, 0, 1));
     case 'F': h->set_qos(req, 3); return PIGEON_ALLOW;
     case 'S':
         if (req->client_slot && !*req->client_slot)

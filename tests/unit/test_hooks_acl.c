@@ -1,5 +1,5 @@
 /* Pushed rules and remembered verdicts (X3). */
-#include "hooks/acl.h"
+#include "hooks/client_slots.h"
 #include "hooks_support.h"
 
 static void start(struct world *w, const struct config_chain *authorize)
@@ -22,6 +22,11 @@ static int32_t publish(struct world *w, struct identity *who, const char *topic)
     return ask_now(w, PIGEON_HOOK_AUTHORIZE_PUBLISH, who, topic, "nn");
 }
 
+static void take_back(struct world *w, const char *plugin)
+{
+    clients_revoke(hooks_loop(w->hooks, 0), hooks_find(w->hooks, plugin), STR_NULL, STR_NULL);
+}
+
 static void rules_answer_in_the_place_of_their_plugin(void **state)
 {
     struct identity *who = client_new(0);
@@ -39,9 +44,10 @@ static void rules_answer_in_the_place_of_their_plugin(void **state)
     assert_true(acl_checks_deliver(who));
     assert_int_equal(ask_now(&w, PIGEON_HOOK_AUTHORIZE_DELIVER, who, "other", "aa"), PIGEON_DENY);
     assert_int_equal(ask_now(&w, PIGEON_HOOK_AUTHORIZE_DELIVER, who, "own/x", "dd"), PIGEON_ALLOW);
-    identity_drop_rules(who, "p0");
-    assert_false(acl_checks_deliver(who));
-    assert_int_equal(publish(&w, who, "own/1"), PIGEON_DENY); /* both say NEXT: end of chain */
+    take_back(&w, "p0");
+    assert_true(identity_is_revoked(who));
+    assert_int_equal(publish(&w, who, "own/1"), PIGEON_DENY);
+    assert_int_equal(ask_now(&w, PIGEON_HOOK_AUTHORIZE_DELIVER, who, "own/x", "aa"), PIGEON_DENY);
     identity_unref(&who);
     world_fini(&w);
 }
@@ -95,17 +101,119 @@ static void a_remembered_verdict_saves_the_call_until_it_is_dropped(void **state
     assert_int_equal(metric_value(&w, "p0", "asked"), 1);
     /* Another topic is another question. */
     assert_int_equal(ask_now(&w, PIGEON_HOOK_AUTHORIZE_PUBLISH, who, "u", "dn"), PIGEON_DENY);
-    identity_drop_rules(who, "p0");
+    take_back(&w, "p0");
+    assert_false(identity_is_revoked(who)); /* there were no rules */
     assert_int_equal(ask_now(&w, PIGEON_HOOK_AUTHORIZE_PUBLISH, who, "t", "dn"), PIGEON_DENY);
     identity_unref(&who);
     world_fini(&w);
 }
 
+static void a_remembered_denial_keeps_its_reason_and_text(void **state)
+{
+    struct identity *who = client_new(0);
+    struct world w;
+
+    (void)state;
+    start(&w, NULL);
+    for (int i = 0; i < 3; i++) {
+        struct question q;
+
+        question_init(&q, PIGEON_HOOK_AUTHORIZE_PUBLISH, who, "t", "Kn");
+        assert_int_equal(ask_run(hooks_loop(w.hooks, 0), &q.ask), ASK_DONE);
+        assert_int_equal(q.ask.verdict, PIGEON_DENY);
+        assert_int_equal(q.ask.reason, 0x8a);
+        assert_string_equal(q.ask.text, "for a while");
+        assert_string_equal(q.ask.plugin, "p0");
+        ask_fini(&q.ask);
+    }
+    assert_int_equal(metric_value(&w, "p0", "asked"), 1);
+    identity_unref(&who);
+    world_fini(&w);
+}
+
+/* What was asked before the plugin took everything back is not remembered, though it decides. */
+static void a_verdict_under_way_while_it_is_taken_back_is_not_remembered(void **state)
+{
+    struct identity *who = client_new(0);
+    struct question q;
+    struct world w;
+
+    (void)state;
+    start(&w, NULL);
+    question_init(&q, PIGEON_HOOK_AUTHORIZE_PUBLISH, who, "t", "Ln");
+    assert_int_equal(ask_run(hooks_loop(w.hooks, 0), &q.ask), ASK_WAIT);
+    take_back(&w, "p0");
+    wait_until(&w, &q.n_done, 1);
+    assert_int_equal(q.ask.verdict, PIGEON_ALLOW);
+    ask_fini(&q.ask);
+    assert_int_equal(ask_now(&w, PIGEON_HOOK_AUTHORIZE_PUBLISH, who, "t", "dn"), PIGEON_DENY);
+    /* The same without: it is. */
+    assert_int_equal(ask_now(&w, PIGEON_HOOK_AUTHORIZE_PUBLISH, who, "u", "Ln"), PIGEON_ALLOW);
+    assert_int_equal(ask_now(&w, PIGEON_HOOK_AUTHORIZE_PUBLISH, who, "u", "dn"), PIGEON_ALLOW);
+    identity_unref(&who);
+    world_fini(&w);
+}
+
+static void rules_of_an_authenticate_that_began_before_do_not_let_in(void **state)
+{
+    struct identity *who = client_new(0);
+    struct question q;
+    struct world w;
+
+    (void)state;
+    start(&w, NULL);
+    /* p0 has pushed and said NEXT; p1 is slow. */
+    question_init(&q, PIGEON_HOOK_AUTHENTICATE, who, "", "gA");
+    assert_int_equal(ask_run(hooks_loop(w.hooks, 0), &q.ask), ASK_WAIT);
+    take_back(&w, "p0");
+    wait_until(&w, &q.n_done, 1);
+    assert_int_equal(q.ask.verdict, PIGEON_DENY);
+    assert_int_equal(q.ask.reason, 0x89);
+    ask_fini(&q.ask);
+    assert_false(acl_checks_deliver(who));
+    assert_int_equal(ask_now(&w, PIGEON_HOOK_AUTHENTICATE, who, "", "gA"), PIGEON_ALLOW);
+    assert_int_equal(publish(&w, who, "own/1"), PIGEON_ALLOW);
+    identity_unref(&who);
+    world_fini(&w);
+}
+
+/* `require` stands for "not without it": a plugin that only pushes rules, and none for this client,
+ * has not allowed anything. */
+static void a_required_plugin_without_rules_for_the_client_denies(void **state)
+{
+    struct config_chain_entry entries[] = { { .plugin = "r0", .control = CONFIG_REQUIRE },
+                                            { .plugin = "p0" } };
+    struct identity *who = client_new(0), *other = client_new(0);
+    struct world w;
+
+    (void)state;
+    world_init(&w, 1);
+    world_link(&w, "p0.so", "p0.so");
+    world_link(&w, "r0.so", "r0.so");
+    w.config->chains.of[CONFIG_AUTHORIZE] =
+        (struct config_chain){ .written = true, .entries = entries, .n_entries = 2 };
+    assert_int_equal(world_start(&w), 0);
+    assert_int_equal(ask_now(&w, PIGEON_HOOK_AUTHORIZE_PUBLISH, who, "own/1", "a"), PIGEON_DENY);
+    assert_int_equal(ask_now(&w, PIGEON_HOOK_AUTHORIZE_WILL, who, "own/1", "a"), PIGEON_DENY);
+    assert_int_equal(ask_now(&w, PIGEON_HOOK_AUTHORIZE_WILL, NULL, "own/1", "a"), PIGEON_DENY);
+    assert_int_equal(ask_now(&w, PIGEON_HOOK_AUTHORIZE_SUBSCRIBE, who, "own/1", "a"), PIGEON_DENY);
+    /* Deliveries are filtered by who has something to say about them. */
+    assert_int_equal(ask_now(&w, PIGEON_HOOK_AUTHORIZE_DELIVER, who, "own/1", "a"), PIGEON_ALLOW);
+    assert_int_equal(ask_now(&w, PIGEON_HOOK_AUTHENTICATE, other, "", "a"), PIGEON_ALLOW);
+    assert_int_equal(ask_now(&w, PIGEON_HOOK_AUTHORIZE_PUBLISH, other, "own/1", "a"), PIGEON_DENY);
+    assert_int_equal(ask_now(&w, PIGEON_HOOK_AUTHENTICATE, who, "", "rules"), PIGEON_DENY);
+    identity_unref(&who);
+    identity_unref(&other);
+    world_fini(&w);
+}
+
 /* ---- the rules alone ----------------------------------------------------------------- */
 
-static int32_t decide(struct acl *acl, uint32_t hook, const char *topic)
+static int32_t decide(const struct acl *acl, uint32_t access, const char *topic)
 {
-    return acl_decide(acl, 0, hook, str_from(topic));
+    const struct acl_entry *e = acl_entry_of(acl, 0);
+
+    return e ? acl_decide(e, access, str_from(topic)) : PIGEON_NEXT;
 }
 
 static void a_deny_that_only_intersects_a_filter_arms_the_deliver_check(void **state)
@@ -116,13 +224,34 @@ static void a_deny_that_only_intersects_a_filter_arms_the_deliver_check(void **s
     acl_init(&acl);
     acl_push(&acl, 0, STR("secret/#"), PIGEON_ACL_SUBSCRIBE, PIGEON_DENY);
     acl_push(&acl, 0, STR("#"), PIGEON_ACL_SUBSCRIBE, PIGEON_ALLOW);
-    assert_int_equal(decide(&acl, PIGEON_HOOK_AUTHORIZE_DELIVER, "secret/1"), PIGEON_NEXT);
-    assert_int_equal(decide(&acl, PIGEON_HOOK_AUTHORIZE_SUBSCRIBE, "secret/+"), PIGEON_DENY);
-    assert_false(acl.armed);
-    assert_int_equal(decide(&acl, PIGEON_HOOK_AUTHORIZE_SUBSCRIBE, "#"), PIGEON_ALLOW);
-    assert_true(acl.armed);
-    assert_int_equal(decide(&acl, PIGEON_HOOK_AUTHORIZE_DELIVER, "secret/1"), PIGEON_DENY);
-    assert_int_equal(decide(&acl, PIGEON_HOOK_AUTHORIZE_DELIVER, "public"), PIGEON_NEXT);
+    assert_int_equal(decide(&acl, PIGEON_ACL_DELIVER, "secret/1"), PIGEON_NEXT);
+    assert_int_equal(decide(&acl, PIGEON_ACL_SUBSCRIBE, "secret/+"), PIGEON_DENY);
+    assert_int_equal(decide(&acl, PIGEON_ACL_SUBSCRIBE, "#"), PIGEON_ALLOW);
+    assert_false(acl.checks_deliver);
+    acl_arm(&acl, 0, STR("public/#"));
+    assert_false(acl.checks_deliver);
+    acl_arm(&acl, 0, STR("#"));
+    assert_true(acl.checks_deliver);
+    assert_int_equal(decide(&acl, PIGEON_ACL_DELIVER, "secret/1"), PIGEON_DENY);
+    assert_int_equal(decide(&acl, PIGEON_ACL_DELIVER, "public"), PIGEON_NEXT);
+    acl_fini(&acl);
+}
+
+static void rules_about_topics_of_the_server_must_name_them(void **state)
+{
+    struct acl acl;
+
+    (void)state;
+    acl_init(&acl);
+    acl_push(&acl, 0, STR("#"), PIGEON_ACL_ALL, PIGEON_DENY);
+    acl_push(&acl, 0, STR("+/x/#"), PIGEON_ACL_ALL, PIGEON_DENY);
+    assert_int_equal(decide(&acl, PIGEON_ACL_SUBSCRIBE, "$SYS/#"), PIGEON_NEXT);
+    assert_int_equal(decide(&acl, PIGEON_ACL_SUBSCRIBE, "$SYS/x/y"), PIGEON_NEXT);
+    assert_int_equal(decide(&acl, PIGEON_ACL_DELIVER, "$SYS/x"), PIGEON_NEXT);
+    acl_push(&acl, 0, STR("$SYS/+/x"), PIGEON_ACL_ALL, PIGEON_DENY);
+    assert_int_equal(decide(&acl, PIGEON_ACL_SUBSCRIBE, "$SYS/#"), PIGEON_NEXT);
+    acl_arm(&acl, 0, STR("$SYS/#"));
+    assert_true(acl_entry_of(&acl, 0)->is_armed);
     acl_fini(&acl);
 }
 
@@ -133,10 +262,10 @@ static void an_allow_must_cover_the_filter(void **state)
     (void)state;
     acl_init(&acl);
     acl_push(&acl, 0, STR("a/+/c"), PIGEON_ACL_ALL, PIGEON_ALLOW);
-    assert_int_equal(decide(&acl, PIGEON_HOOK_AUTHORIZE_SUBSCRIBE, "a/b/c"), PIGEON_ALLOW);
-    assert_int_equal(decide(&acl, PIGEON_HOOK_AUTHORIZE_SUBSCRIBE, "a/+/c"), PIGEON_ALLOW);
-    assert_int_equal(decide(&acl, PIGEON_HOOK_AUTHORIZE_SUBSCRIBE, "a/#"), PIGEON_NEXT);
-    assert_int_equal(decide(&acl, PIGEON_HOOK_AUTHORIZE_SUBSCRIBE, "a/+/+"), PIGEON_NEXT);
+    assert_int_equal(decide(&acl, PIGEON_ACL_SUBSCRIBE, "a/b/c"), PIGEON_ALLOW);
+    assert_int_equal(decide(&acl, PIGEON_ACL_SUBSCRIBE, "a/+/c"), PIGEON_ALLOW);
+    assert_int_equal(decide(&acl, PIGEON_ACL_SUBSCRIBE, "a/#"), PIGEON_NEXT);
+    assert_int_equal(decide(&acl, PIGEON_ACL_SUBSCRIBE, "a/+/+"), PIGEON_NEXT);
     acl_fini(&acl);
 }
 
@@ -149,42 +278,139 @@ static void the_first_rule_that_matches_wins(void **state)
     acl_push(&acl, 0, STR("a/1"), PIGEON_ACL_PUBLISH, PIGEON_DENY);
     acl_push(&acl, 0, STR("a/+"), PIGEON_ACL_PUBLISH, PIGEON_ALLOW);
     acl_push(&acl, 1, STR("#"), PIGEON_ACL_PUBLISH, PIGEON_DENY);
-    assert_int_equal(decide(&acl, PIGEON_HOOK_AUTHORIZE_PUBLISH, "a/1"), PIGEON_DENY);
-    assert_int_equal(decide(&acl, PIGEON_HOOK_AUTHORIZE_WILL, "a/2"), PIGEON_ALLOW);
-    assert_int_equal(decide(&acl, PIGEON_HOOK_AUTHORIZE_PUBLISH, "b"), PIGEON_NEXT);
-    assert_int_equal(decide(&acl, PIGEON_HOOK_AUTHORIZE_SUBSCRIBE, "a/2"), PIGEON_NEXT);
-    acl_drop(&acl, 0);
-    assert_int_equal(decide(&acl, PIGEON_HOOK_AUTHORIZE_PUBLISH, "a/1"), PIGEON_NEXT);
+    assert_int_equal(decide(&acl, PIGEON_ACL_PUBLISH, "a/1"), PIGEON_DENY);
+    assert_int_equal(decide(&acl, PIGEON_ACL_PUBLISH, "a/2"), PIGEON_ALLOW);
+    assert_int_equal(decide(&acl, PIGEON_ACL_PUBLISH, "b"), PIGEON_NEXT);
+    assert_int_equal(decide(&acl, PIGEON_ACL_SUBSCRIBE, "a/2"), PIGEON_NEXT);
+    acl_replace(&acl, 0);
+    assert_int_equal(decide(&acl, PIGEON_ACL_PUBLISH, "a/1"), PIGEON_NEXT);
     acl_push(&acl, 0, STR("a/1"), PIGEON_ACL_PUBLISH, PIGEON_ALLOW);
-    assert_int_equal(decide(&acl, PIGEON_HOOK_AUTHORIZE_PUBLISH, "a/1"), PIGEON_ALLOW);
+    assert_int_equal(decide(&acl, PIGEON_ACL_PUBLISH, "a/1"), PIGEON_ALLOW);
     acl_fini(&acl);
 }
 
-static void remembered_verdicts_end_with_their_time_and_make_room(void **state)
+/* Rules that only forbid: without them the client could do more, not less. */
+static void rules_taken_back_deny_until_there_are_new_ones(void **state)
 {
-    struct acl_key key = { .hook = PIGEON_HOOK_AUTHORIZE_PUBLISH, .topic = STR("t") };
-    bool hit;
     struct acl acl;
 
     (void)state;
     acl_init(&acl);
-    acl_remember(&acl, &key, PIGEON_ALLOW, 100);
-    assert_int_equal(acl_recall(&acl, &key, 99, &hit), PIGEON_ALLOW);
-    assert_true(hit);
-    acl_recall(&acl, &key, 100, &hit);
-    assert_false(hit);
-    key.retain = 1;
-    acl_recall(&acl, &key, 99, &hit);
-    assert_false(hit);
+    acl_revoke(&acl, 0); /* nothing was said */
+    assert_false(acl.is_revoked);
+    acl_push(&acl, 0, STR("a"), PIGEON_ACL_PUBLISH, PIGEON_DENY);
+    acl_revoke(&acl, 0);
+    assert_true(acl.is_revoked && acl.checks_deliver);
+    assert_int_equal(decide(&acl, PIGEON_ACL_PUBLISH, "b"), PIGEON_DENY);
+    assert_int_equal(decide(&acl, PIGEON_ACL_DELIVER, "b"), PIGEON_DENY);
+    acl_revoke(&acl, 0);
+    assert_true(acl.is_revoked);
+    acl_replace(&acl, 0);
+    acl_push(&acl, 0, STR("a"), PIGEON_ACL_PUBLISH, PIGEON_DENY);
+    assert_false(acl.is_revoked || acl.checks_deliver);
+    assert_int_equal(decide(&acl, PIGEON_ACL_PUBLISH, "b"), PIGEON_NEXT);
+    acl_fini(&acl);
+}
+
+/* ---- remembered verdicts alone ----------------------------------------------------------- */
+
+static const struct acl_verdict allow = { .verdict = PIGEON_ALLOW, .text = "" };
+
+static pigeon_str z(const char *text)
+{
+    return (pigeon_str){ .ptr = text, .len = (uint32_t)strlen(text) };
+}
+
+static bool recalls(struct acl *acl, const struct acl_key *key, uint64_t now_ms)
+{
+    struct acl_verdict v;
+
+    return acl_recall(acl, key, now_ms, &v) && v.verdict == PIGEON_ALLOW;
+}
+
+static void remembered_verdicts_end_with_their_time_and_make_room(void **state)
+{
+    pigeon_msg msg = { .topic = z("t") };
+    struct acl_key key;
+    struct acl acl;
+    uint32_t n = 0;
+
+    (void)state;
+    acl_init(&acl);
+    assert_true(acl_key_of_message(&key, 0, PIGEON_HOOK_AUTHORIZE_PUBLISH, &msg));
+    acl_remember(&acl, &key, &allow, 100);
+    assert_true(recalls(&acl, &key, 99));
+    assert_false(recalls(&acl, &key, 100));
+    assert_false(recalls(&acl, &key, 99)); /* gone for good */
     for (int i = 0; i < 60; i++) {
         char c = (char)('A' + i);
 
-        key.topic = str_make(&c, 1);
-        acl_remember(&acl, &key, PIGEON_DENY, 1000);
-        assert_int_equal(acl_recall(&acl, &key, 0, &hit), PIGEON_DENY);
-        assert_true(hit);
+        msg.topic = (pigeon_str){ .ptr = &c, .len = 1 };
+        assert_true(acl_key_of_message(&key, 0, PIGEON_HOOK_AUTHORIZE_PUBLISH, &msg));
+        acl_remember(&acl, &key, &allow, 1000);
+        assert_true(recalls(&acl, &key, 0));
+    }
+    for (int i = 0; i < 60; i++) {
+        char c = (char)('A' + i);
+
+        msg.topic = (pigeon_str){ .ptr = &c, .len = 1 };
+        acl_key_of_message(&key, 0, PIGEON_HOOK_AUTHORIZE_PUBLISH, &msg);
+        n += recalls(&acl, &key, 0);
+    }
+    assert_int_equal(n, ACL_CACHE_MAX);
+    acl_fini(&acl);
+}
+
+/* Whatever differs in what the plugin is shown is another question. */
+static void every_part_of_a_question_is_part_of_its_key(void **state)
+{
+    const pigeon_msg msg = { .topic = z("t"), .publisher = z("p"), .publisher_user = z("u") };
+    const pigeon_sub sub = { .filter = z("f"), .effective = z("e"), .share = z("s") };
+    pigeon_msg msgs[7] = { msg, msg, msg, msg, msg, msg, msg };
+    pigeon_sub subs[9] = { sub, sub, sub, sub, sub, sub, sub, sub, sub };
+    struct acl_key key;
+    struct acl acl;
+
+    (void)state;
+    msgs[0].qos = msgs[1].retain = msgs[2].dup = msgs[3].origin = 1;
+    msgs[4].topic = msgs[5].publisher = msgs[6].publisher_user = z("other");
+    subs[0].qos = subs[1].no_local = subs[2].retain_as_published = subs[3].retain_handling = 1;
+    subs[4].restored = 1;
+    subs[5].id = 1;
+    subs[6].filter = subs[7].effective = subs[8].share = z("other");
+    acl_init(&acl);
+    assert_true(acl_key_of_message(&key, 1, PIGEON_HOOK_AUTHORIZE_PUBLISH, &msg));
+    acl_remember(&acl, &key, &allow, 100);
+    assert_true(recalls(&acl, &key, 0));
+    for (size_t i = 0; i < sizeof(msgs) / sizeof(msgs[0]); i++) {
+        acl_key_of_message(&key, 1, PIGEON_HOOK_AUTHORIZE_PUBLISH, &msgs[i]);
+        assert_false(recalls(&acl, &key, 0));
+    }
+    acl_key_of_message(&key, 2, PIGEON_HOOK_AUTHORIZE_PUBLISH, &msg);
+    assert_false(recalls(&acl, &key, 0));
+    acl_key_of_message(&key, 1, PIGEON_HOOK_AUTHORIZE_WILL, &msg);
+    assert_false(recalls(&acl, &key, 0));
+    assert_true(acl_key_of_sub(&key, 1, &sub));
+    acl_remember(&acl, &key, &allow, 100);
+    assert_true(recalls(&acl, &key, 0));
+    for (size_t i = 0; i < sizeof(subs) / sizeof(subs[0]); i++) {
+        acl_key_of_sub(&key, 1, &subs[i]);
+        assert_false(recalls(&acl, &key, 0));
     }
     acl_fini(&acl);
+}
+
+static void a_question_that_is_too_long_is_asked_again(void **state)
+{
+    char topic[ACL_KEY_MAX + 1];
+    pigeon_msg msg = { .topic = { .ptr = topic, .len = ACL_KEY_MAX } };
+    struct acl_key key;
+
+    (void)state;
+    memset(topic, 'x', sizeof(topic));
+    assert_false(acl_key_of_message(&key, 0, PIGEON_HOOK_AUTHORIZE_PUBLISH, &msg));
+    msg.topic.len = ACL_KEY_MAX - 64;
+    assert_true(acl_key_of_message(&key, 0, PIGEON_HOOK_AUTHORIZE_PUBLISH, &msg));
 }
 
 int main(void)
@@ -194,10 +420,18 @@ int main(void)
         cmocka_unit_test(a_pushed_allow_never_skips_a_veto),
         cmocka_unit_test(rules_of_a_refused_connect_are_not_kept),
         cmocka_unit_test(a_remembered_verdict_saves_the_call_until_it_is_dropped),
+        cmocka_unit_test(a_remembered_denial_keeps_its_reason_and_text),
+        cmocka_unit_test(a_verdict_under_way_while_it_is_taken_back_is_not_remembered),
+        cmocka_unit_test(rules_of_an_authenticate_that_began_before_do_not_let_in),
+        cmocka_unit_test(a_required_plugin_without_rules_for_the_client_denies),
         cmocka_unit_test(a_deny_that_only_intersects_a_filter_arms_the_deliver_check),
+        cmocka_unit_test(rules_about_topics_of_the_server_must_name_them),
         cmocka_unit_test(an_allow_must_cover_the_filter),
         cmocka_unit_test(the_first_rule_that_matches_wins),
+        cmocka_unit_test(rules_taken_back_deny_until_there_are_new_ones),
         cmocka_unit_test(remembered_verdicts_end_with_their_time_and_make_room),
+        cmocka_unit_test(every_part_of_a_question_is_part_of_its_key),
+        cmocka_unit_test(a_question_that_is_too_long_is_asked_again),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
