@@ -513,6 +513,7 @@ int bus_start(struct bus *bus)
     struct loop *loop = bus_shard(bus)->loop;
     bus->seq_all = loop_now_ms(loop) << 20;
     bus->last_tick_ms = loop_now_ms(loop);
+    bus->woken = true; /* for what arrives while it is being opened */
     timer_arm(loop_timers(loop), &bus->tick,
               bus->last_tick_ms + (uint64_t)bus->broker->config->bus_hello_ms / TICKS_PER_HELLO);
     return bus_door_open(bus_hooks(bus), bus->broker->incarnation, &ops, bus);

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#define HOLE_MAX (UINT64_C(1) << 20)
+
 /* ---- messages -----------------------------------------------------------------------------------
  */
 
@@ -252,9 +254,12 @@ static bool is_next(struct bus *bus, struct node *n, const pigeon_parcel *parcel
     *last = parcel->link_seq;
     bool hole = before && parcel->link_seq != before + 1 && !is_welcome;
     if (hole) {
-        bus_count(bus, BUS_N_HOLES, (int64_t)(parcel->link_seq - before - 1));
-        log_info(bus->log, "bus_hole", LS("node", n->id),
-                 LU("parcels", parcel->link_seq - before - 1), LU("directed", parcel->to != 0));
+        uint64_t missing = parcel->link_seq - before - 1;
+        if (missing > HOLE_MAX) /* the link began anew, and its welcome was lost */
+            missing = 1;
+        bus_count(bus, BUS_N_HOLES, (int64_t)missing);
+        log_info(bus->log, "bus_hole", LS("node", n->id), LU("parcels", missing),
+                 LU("directed", parcel->to != 0));
     }
     if (parcel->to && (hole || (!n->welcomed && !is_welcome))) {
         n->lost = true;

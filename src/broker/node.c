@@ -307,6 +307,7 @@ void node_interest(struct node *n, const struct bus_interest *said)
 void node_interests_begin(struct node *n)
 {
     n->lost = false; /* it says everything from here on */
+    n->welcomed = true;
     n->round++;
 }
 

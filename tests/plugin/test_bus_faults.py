@@ -5,10 +5,12 @@ import os
 import struct
 import unittest
 
+import broker
 import bus_case
 import mqtt
 from bus_case import Cluster, ClusterCase, RawNode, hello, interest, message, word
 from mqtt import PUBLISH, V311
+from plugin_case import Broker, judge
 
 
 class Join(ClusterCase):
@@ -415,6 +417,16 @@ class Start(unittest.TestCase):
             with self.assertRaises(RuntimeError) as e:
                 cluster.nodes[0].start()
             self.assertIn('plugin_not_found', str(e.exception))
+        finally:
+            cluster.cleanup()
+
+    def test_dash_t_names_the_bus(self):
+        cluster = Cluster(1)
+        try:
+            options = dict(cluster.nodes[0].options, plugins_dir=broker.plugin_dirs(Broker.binary()))
+            code, text = judge(options, cluster.dir)
+            self.assertEqual(code, 0, text)
+            self.assertIn('bus: bus-pair', text)
         finally:
             cluster.cleanup()
 
