@@ -1,72 +1,145 @@
-/* revoke.c - grants, and takes back, for the tests of pushed rules.
+/* revoke.c - grants, and takes back, for the tests of pushed rules. One instance for the broker.
  *
- * Whoever connects gets a rule for granted/#; rename-ID becomes ID before that, and gets one
- * against denied/#. The hooks allow cached/..., to be remembered for a minute, and what the topic
- * orders: revoke (from then on everything is refused, and all are told), kick/ID. One instance for
- * the broker. */
+ * authenticate goes by the client id: ID beginning with plain, key, sub, pub gets no rules; deny a
+ * rule against subscriptions to secret/#; rename-ID becomes ID and gets a rule against denied/#;
+ * slow gets its rule but the answer is held; everybody else gets a rule for granted/#.
+ *
+ * The method "rules" of enhanced authentication pushes a rule for the filter in its data; with a
+ * '+' before it it goes on, else a rule against # is the last.
+ *
+ * The hooks allow everything, cached/... to be remembered for a minute, but for what was ordered by
+ * publishing to
+ *   revoke, restore        refuse everything, all are told; no more
+ *   forbid/T, forget       refuse topic and filter T, all are told; no more
+ *   invalidate, invalidate/ID, invalidate-user/NAME
+ *   kick/ID
+ *   release                answer with ALLOW what is held: a filter or a will below hold/, slow
+ * Whenever something is held, "held" is published. */
 #include <pigeon/plugin.h>
 #include <stdlib.h>
 
 struct self {
     const pigeon_host *host;
     int revoked;
+    char forbidden[64];
+    pigeon_token held;
 };
+
+static const pigeon_str none = { .ptr = "", .len = 0 };
+
+static pigeon_str after(pigeon_str s, const char *prefix)
+{
+    uint32_t n = (uint32_t)strlen(prefix);
+
+    return (pigeon_str){ .ptr = s.ptr + n, .len = s.len - n };
+}
+
+static int32_t hold(struct self *self, pigeon_req *req)
+{
+    pigeon_msg held = { .size = sizeof(held), .topic = { .ptr = "held", .len = 4 } };
+
+    self->held = req->token;
+    self->host->publish(self->host->inst, &held, NULL, NULL);
+    return PIGEON_PENDING;
+}
 
 static int32_t pre_connect(void *arg, pigeon_req *req, const pigeon_connect *connect)
 {
     const pigeon_host *h = ((struct self *)arg)->host;
-    const uint32_t rename = sizeof("rename-") - 1;
-    pigeon_str id = req->client->id;
 
     (void)connect;
-    if (!pigeon_starts(id, pigeon_z("rename-")))
+    if (!pigeon_starts(req->client->id, pigeon_z("rename-")))
         return PIGEON_NEXT;
-    h->set_clientid(req, (pigeon_str){ .ptr = id.ptr + rename, .len = id.len - rename });
+    h->set_clientid(req, after(req->client->id, "rename-"));
     h->acl_add(req, pigeon_z("denied/#"), PIGEON_ACL_ALL, PIGEON_DENY);
     return PIGEON_NEXT;
 }
 
 static int32_t authenticate(void *arg, pigeon_req *req, const pigeon_connect *connect)
 {
+    static const char *const unruled[] = { "plain", "key", "sub", "pub" };
     struct self *self = arg;
+    pigeon_str id = req->client->id;
 
     (void)connect;
-    self->host->acl_add(req, pigeon_z("granted/#"), PIGEON_ACL_ALL, PIGEON_ALLOW);
+    for (size_t i = 0; i < sizeof(unruled) / sizeof(unruled[0]); i++)
+        if (pigeon_starts(id, pigeon_z(unruled[i])))
+            return PIGEON_ALLOW;
+    if (pigeon_starts(id, pigeon_z("deny")))
+        self->host->acl_add(req, pigeon_z("secret/#"), PIGEON_ACL_SUBSCRIBE, PIGEON_DENY);
+    else
+        self->host->acl_add(req, pigeon_z("granted/#"), PIGEON_ACL_ALL, PIGEON_ALLOW);
+    return pigeon_starts(id, pigeon_z("slow")) ? hold(self, req) : PIGEON_ALLOW;
+}
+
+static int32_t exchange(void *arg, pigeon_req *req, const pigeon_exchange *exchange)
+{
+    const pigeon_host *h = ((struct self *)arg)->host;
+    pigeon_str filter = { .ptr = (const char *)exchange->data.ptr, .len = exchange->data.len };
+    int goes_on = pigeon_starts(filter, pigeon_z("+"));
+
+    if (!pigeon_eq(exchange->method, pigeon_z("rules")))
+        return PIGEON_NEXT;
+    h->acl_add(req, goes_on ? after(filter, "+") : filter, PIGEON_ACL_ALL, PIGEON_ALLOW);
+    if (goes_on)
+        return PIGEON_CONTINUE;
+    h->acl_add(req, pigeon_z("#"), PIGEON_ACL_ALL, PIGEON_DENY);
     return PIGEON_ALLOW;
 }
 
 static int32_t judge(struct self *self, pigeon_req *req, pigeon_str topic)
 {
-    if (self->revoked)
+    if (self->revoked || pigeon_eq(topic, pigeon_z(self->forbidden)))
         return PIGEON_DENY;
     if (pigeon_starts(topic, pigeon_z("cached/")))
         self->host->set_cache(req, 60000);
     return PIGEON_ALLOW;
 }
 
+static int obey(struct self *self, pigeon_str topic)
+{
+    const pigeon_host *h = self->host;
+
+    if (pigeon_eq(topic, pigeon_z("revoke")) || pigeon_eq(topic, pigeon_z("invalidate"))) {
+        self->revoked = self->revoked || pigeon_eq(topic, pigeon_z("revoke"));
+        h->invalidate(h->inst, none, none);
+    } else if (pigeon_eq(topic, pigeon_z("restore")) || pigeon_eq(topic, pigeon_z("forget"))) {
+        self->revoked = 0;
+        self->forbidden[0] = '\0';
+    } else if (pigeon_starts(topic, pigeon_z("forbid/"))) {
+        snprintf(self->forbidden, sizeof(self->forbidden), "%s", after(topic, "forbid/").ptr);
+        h->invalidate(h->inst, none, none);
+    } else if (pigeon_starts(topic, pigeon_z("invalidate/"))) {
+        h->invalidate(h->inst, after(topic, "invalidate/"), none);
+    } else if (pigeon_starts(topic, pigeon_z("invalidate-user/"))) {
+        h->invalidate(h->inst, none, after(topic, "invalidate-user/"));
+    } else if (pigeon_starts(topic, pigeon_z("kick/"))) {
+        h->kick(h->inst, after(topic, "kick/"), 0, NULL);
+    } else if (pigeon_eq(topic, pigeon_z("release"))) {
+        h->complete(h->inst, self->held, PIGEON_ALLOW);
+    } else {
+        return 0;
+    }
+    return 1;
+}
+
 static int32_t authorize_publish(void *arg, pigeon_req *req, const pigeon_msg *msg)
 {
     struct self *self = arg;
-    const pigeon_host *h = self->host;
-    const uint32_t kick = sizeof("kick/") - 1;
 
-    if (pigeon_eq(msg->topic, pigeon_z("revoke"))) {
-        self->revoked = 1;
-        h->invalidate(h->inst, pigeon_z(""), pigeon_z(""));
-        return PIGEON_ALLOW;
-    }
-    if (pigeon_starts(msg->topic, pigeon_z("kick/"))) {
-        pigeon_str id = { .ptr = msg->topic.ptr + kick, .len = msg->topic.len - kick };
-
-        h->kick(h->inst, id, 0, NULL);
-        return PIGEON_ALLOW;
-    }
-    return judge(self, req, msg->topic);
+    if (msg->origin == PIGEON_ORIGIN_WILL)
+        return pigeon_starts(msg->topic, pigeon_z("hold/")) ? hold(self, req)
+                                                            : judge(self, req, msg->topic);
+    return obey(self, msg->topic) ? PIGEON_ALLOW : judge(self, req, msg->topic);
 }
 
 static int32_t authorize_subscribe(void *arg, pigeon_req *req, const pigeon_sub *sub)
 {
-    return judge(arg, req, sub->filter);
+    int32_t verdict = judge(arg, req, sub->filter);
+
+    if (verdict == PIGEON_ALLOW && !sub->restored && pigeon_starts(sub->filter, pigeon_z("hold/")))
+        return hold(arg, req);
+    return verdict;
 }
 
 static int32_t create(const pigeon_host *host, const pigeon_conf *conf, void **out)
@@ -85,6 +158,7 @@ static const pigeon_auth auth = {
     .size = sizeof(auth),
     .pre_connect = pre_connect,
     .authenticate = authenticate,
+    .exchange = exchange,
     .authorize_publish = authorize_publish,
     .authorize_subscribe = authorize_subscribe,
 };

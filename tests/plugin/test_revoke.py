@@ -1,25 +1,203 @@
-"""Rights that a plugin takes back (rule X3 of the plugin ABI), and clients that it sends away."""
+"""Rights that a plugin pushes and takes back (rule X3 of the plugin ABI), and clients that it sends
+away. What the plugin does: revoke.c."""
 
-from mqtt import DISCONNECT
+import mqtt
+from mqtt import AUTH, CONNACK, DISCONNECT, SUBACK
 from plugin_case import PluginCase, plugin
 
 
 NOBODY = 0x10  # subscribes to what is published here
+GONE = 0x11    # no subscription existed
+DENIED = 0x87
+
+
+def auth(data, reason=0x18):
+    return mqtt.auth(reason, {'authentication_method': 'rules', 'authentication_data': data})
 
 
 class Revoke(PluginCase):
-    options = {'plugins': plugin('revoke')}
+    options = {'plugins': plugin('revoke'), 'threads': 1}
 
-    def test_invalidate_drops_rules_remembered_verdicts_and_subscriptions(self):
-        c = self.client('c')
-        c.subscribe('granted/t', 'cached/t')
+    def setUp(self):
+        super().setUp()
+        self.key = self.client('key')
+        self.addCleanup(self.order, 'restore')
+
+    def order(self, topic, *rest):
+        with self.raw(self.id('key-order')) as c:
+            c.connect()
+            self.assertEqual(c.publish('/'.join((topic, *rest)), qos=1), NOBODY)
+
+    def held(self, *packets):
+        """Does what makes the plugin hold something, and waits for that."""
+        self.key.subscribe('held')
+        for c, data in packets:
+            c.send(data)
+        self.key.message('held')
+
+    def granted(self, name='c', **kw):
+        """A client with a rule for granted/#."""
+        return self.client(name, **kw)
+
+    def settled(self, c):
+        """What this client's loop was told to ask again is answered: the loop has learnt of it when
+        the first publish is asked about, and the second one is asked about behind it."""
+        for _ in range(2):
+            c.publish('settled', qos=1)
+
+    def thrown_out(self, c):
+        c.expect(DISCONNECT, reason=DENIED)
+        c.expect_close()
+
+    # -- invalidate
+
+    def test_who_has_pushed_rules_must_authenticate_again(self):
+        c = self.granted()
         self.assertEqual(c.publish('granted/x', qos=1), NOBODY)
+        self.order('revoke')
+        self.thrown_out(c)
+
+    def test_without_rules_the_hooks_are_asked_again(self):
+        c = self.client('plain')
+        c.subscribe('a', 'cached/t')
         self.assertEqual(c.publish('cached/x', qos=1), NOBODY)
-        self.client('key').publish('revoke', qos=1)
-        self.assertEqual(c.publish('other', qos=1), 0x87)
-        self.assertEqual(c.publish('granted/x', qos=1), 0x87)
-        self.assertEqual(c.publish('cached/x', qos=1), 0x87)
-        self.assertEqual(list(c.unsubscribe('granted/t', 'cached/t').reasons), [0x11, 0x11])
+        self.order('revoke')
+        self.assertEqual(c.publish('other', qos=1), DENIED)
+        self.assertEqual(c.publish('cached/x', qos=1), DENIED)
+        self.assertEqual(list(c.unsubscribe('a', 'cached/t').reasons), [GONE, GONE])
+
+    def test_what_is_still_allowed_stays(self):
+        c = self.client('plain')
+        c.subscribe('a', 'b')
+        self.order('forbid', 'a')
+        self.settled(c)
+        self.assertEqual(list(c.unsubscribe('a', 'b').reasons), [GONE, 0])
+
+    def test_one_client_or_one_user_is_meant(self):
+        c, d, e = (self.granted(n, username=u) for n, u in (('c', 'ann'), ('d', 'bob'), ('e', None)))
+        self.order('invalidate', self.id('c'))
+        self.thrown_out(c)
+        self.order('invalidate-user', 'bob')
+        self.thrown_out(d)
+        self.assertEqual(e.publish('granted/x', qos=1), NOBODY)
+        self.order('invalidate')
+        self.thrown_out(e)
+
+    def test_a_subscribe_that_is_under_way_is_asked_about_again(self):
+        c = self.client('plain')
+        self.held((c, mqtt.subscribe([('hold/x', 0)], mid=7)))
+        self.order('forbid', 'hold/x')
+        self.order('release')
+        self.assertEqual(list(c.expect(SUBACK).reasons), [0])
+        self.settled(c)
+        self.assertEqual(list(c.unsubscribe('hold/x').reasons), [GONE])
+
+    def test_a_connect_that_is_under_way_is_sent_away(self):
+        c = self.raw(self.id('c'), will=mqtt.Will('hold/will', b'w'))
+        self.key.subscribe('held')
+        c.send_connect()
+        self.key.message('held')  # it has authenticated: its will is looked at
+        self.order('invalidate')
+        self.order('release')
+        self.assertEqual(c.expect(CONNACK).reason, 0)
+        self.thrown_out(c)
+
+    def test_an_authenticate_that_began_before_does_not_let_in(self):
+        self.key.subscribe('held')
+        c = self.raw(self.id('slow'))
+        c.send_connect()
+        self.key.message('held')
+        self.order('invalidate')
+        self.order('release')
+        self.assertEqual(c.expect(CONNACK).reason, 0x89)
+        c.expect_close()
+
+    def test_the_will_of_who_has_gone_is_not_sent_on_rights_taken_back(self):
+        sub = self.subscriber('granted/will', name='sub')
+        for name, taken in (('c', True), ('d', False)):
+            will = mqtt.Will('granted/will', name.encode(), props={'will_delay_interval': 600})
+            kw = dict(will=will, props={'session_expiry_interval': 700})
+            self.granted(name, **kw).abort()
+            self.granted(name + 'x').disconnect()
+            if taken:
+                self.order('invalidate', self.id(name))
+            self.client(name)  # Clean Start: the old session ends, and with it the delay
+        sub.message('granted/will', b'd')
+        self.expect_nothing_from(self.key, sub)
+
+    def test_a_session_that_is_offline_is_asked_about_when_it_is_back(self):
+        props = {'session_expiry_interval': 60}
+        c = self.client('plain', props=props)
+        c.subscribe('a', 'b')
+        c.disconnect()
+        self.order('forbid', 'a')
+        c = self.client('plain', clean=False, props=props, session_present=True)
+        self.assertEqual(list(c.unsubscribe('a', 'b').reasons), [GONE, 0])
+
+    def test_a_subscription_taken_away_does_not_come_back(self):
+        props = {'session_expiry_interval': 60}
+        c = self.client('plain', props=props)
+        c.subscribe('a', 'b')
+        self.order('forbid', 'a')
+        self.settled(c)
+        self.order('forget')
+        c.disconnect()
+        c = self.client('plain', clean=False, props=props, session_present=True)
+        self.assertEqual(list(c.unsubscribe('a', 'b').reasons), [GONE, 0])
+
+    # -- rules
+
+    def test_a_deny_that_meets_a_filter_is_applied_to_deliveries(self):
+        self.key.publish('secret/kept', b'no', retain=True, qos=1)
+        self.key.publish('public/kept', b'yes', retain=True, qos=1)
+        c = self.client('deny')
+        self.assertEqual(list(c.subscribe('secret/+', '$share/g/secret/x').reasons),
+                         [DENIED, DENIED])
+        self.assertEqual(list(c.subscribe('+/kept').reasons), [0])
+        c.message('public/kept', b'yes')
+        self.assertEqual(list(c.subscribe('$share/g/#').reasons), [0])
+        self.key.publish('secret/x', b'no')
+        self.key.publish('public/x', b'yes')
+        c.message('public/x', b'yes')
+        self.expect_nothing_from(self.key, c)
+        for topic in ('secret/kept', 'public/kept'):
+            self.key.publish(topic, b'', retain=True, qos=1)
+
+    # -- enhanced authentication
+
+    def exchanged(self, *steps):
+        c = self.raw(self.id('c'), props={'authentication_method': 'rules',
+                                          'authentication_data': steps[0]})
+        c.send_connect()
+        for step in steps[1:]:
+            c.expect(AUTH, reason=0x18)
+            c.send(auth(step))
+        c.expect(CONNACK, reason=0)
+        return c
+
+    def test_what_earlier_steps_pushed_holds_at_the_end(self):
+        c = self.exchanged('+a/#', '+b/#', 'c/#')
+        for topic, reason in (('a/x', NOBODY), ('b/x', NOBODY), ('c/x', NOBODY), ('d/x', DENIED)):
+            self.assertEqual(c.publish(topic, qos=1), reason)
+
+    def test_rules_of_a_re_authentication_replace_and_are_applied_to_subscriptions(self):
+        c = self.exchanged('+a/#', 'b/#')
+        self.assertEqual(list(c.subscribe('a/1', 'b/1').reasons), [0, 0])
+        c.send(auth('+c/#', reason=0x19))
+        c.expect(AUTH, reason=0x18)
+        c.send(auth('b/#'))
+        c.expect(AUTH, reason=0)
+        for topic, reason in (('a/x', DENIED), ('b/x', NOBODY), ('c/x', NOBODY)):
+            self.assertEqual(c.publish(topic, qos=1), reason)
+        self.assertEqual(list(c.unsubscribe('a/1', 'b/1').reasons), [GONE, 0])
+
+
+class RevokeTwoLoops(Revoke):
+    options = {'plugins': plugin('revoke'), 'threads': 2}
+
+
+class RevokeEightLoops(Revoke):
+    options = {'plugins': plugin('revoke'), 'threads': 8}
 
 
 class Kick(PluginCase):
@@ -43,4 +221,11 @@ class Rename(PluginCase):
         for i in range(8):
             with self.subTest(i=i):
                 c = self.client(f'rename-{i}')
-                self.assertEqual(c.publish('denied/x', qos=1), 0x87)
+                self.assertEqual(c.publish('denied/x', qos=1), DENIED)
+
+    def test_rules_that_went_along_are_taken_back(self):
+        clients = [self.client(f'rename-plain{i}') for i in range(8)]
+        self.client('key').publish('invalidate', qos=1)
+        for c in clients:
+            c.expect(DISCONNECT, reason=DENIED)
+            c.expect_close()
