@@ -1,5 +1,8 @@
 /* pigeon/bus.h - interface "pigeon.bus/1": node to node, at most once, in order per origin. The parcels are
- * opaque; who gets what is the core's business. */
+ * opaque; who gets what is the core's business.
+ *
+ * All of pigeon_bus is called on loop 0. A parcel for one node (to) goes to that one, with to 0 to every other;
+ * nobody but the host looks at nodes, so a bus need not know who is there. */
 #ifndef PIGEON_BUS_H
 #define PIGEON_BUS_H
 #include <pigeon/types.h>
@@ -22,9 +25,10 @@ typedef struct pigeon_bus {
     uint32_t size;
     uint32_t caps;
     int32_t (*open)(void *self, pigeon_token, pigeon_incarnation me, uint32_t credit_bytes);
-    /* OK, PENDING (complete() when the engine has taken it) or E_BUSY: the host pauses who feeds it */
+    /* OK, PENDING (complete() when the engine has taken it; the parcel lives until then) or E_BUSY: not taken,
+     * the host pauses who feeds it and tries again. Other errors: the parcel is lost. */
     int32_t (*send)(void *self, pigeon_token, const pigeon_parcel *parcel);
-    int32_t (*more)(void *self, uint32_t credit_bytes);
+    int32_t (*more)(void *self, uint32_t credit_bytes); /* so much more may be delivered */
     int32_t (*subscribe)(void *self, pigeon_token, pigeon_str filter);
     int32_t (*unsubscribe)(void *self, pigeon_token, pigeon_str filter);
 } pigeon_bus;
@@ -33,7 +37,9 @@ typedef struct pigeon_bus {
 typedef struct pigeon_bus_host { /* [any] */
     uint32_t size;
     uint32_t flags;
+    /* Copies it. E_BUSY: beyond the credit, not taken; again after `more`. */
     int32_t (*deliver)(void *inst, const pigeon_parcel *parcel);
+    /* Down until it says up. dropped: parcels lost since the last call, in either direction. */
     int32_t (*state)(void *inst, uint32_t up, uint64_t dropped, pigeon_str text);
 } pigeon_bus_host;
 
