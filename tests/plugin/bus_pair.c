@@ -326,7 +326,8 @@ static void take_frames(struct self *self, struct link *l)
         at += sizeof(head) + head.len;
     }
     l->n_in -= at;
-    memmove(l->in, l->in + at, l->n_in);
+    if (at)
+        memmove(l->in, l->in + at, l->n_in);
 }
 
 static void link_read(struct self *self, struct link *l)
