@@ -1,9 +1,11 @@
-/* Numbers of plugins: $SYS/broker/plugins/<name>/<metric>; of a histogram <metric>/count and
- * <metric>/sum, in seconds. Numbers of the broker that pigeon_info does not have:
+/* Numbers of plugins: $SYS/broker/plugins/<name>/<metric>; of a histogram <metric>/count, /sum,
+ * /mean and /p99, in seconds. Numbers of the broker that pigeon_info does not have:
  * $SYS/broker/<metric>. */
 #include "sys.h"
 #include <inttypes.h>
 #include <stdlib.h>
+
+#define BUCKETS 24u /* as pigeon_metric says */
 
 struct sys_plugins {
     const pigeon_metrics *metrics;
@@ -85,6 +87,26 @@ static void set(struct sys *s, const pigeon_metric *m, const char *last_level, c
         sys_leaf_set(s, leaf, text);
 }
 
+/* An upper bound of 99 of 100 values: that of the bucket in which the last of them lies. */
+static double p99_of(const pigeon_metric *m)
+{
+    uint64_t left = ((uint64_t)m->value * 99 + 99) / 100;
+    uint32_t i = 0;
+
+    for (; i < BUCKETS - 1 && m->buckets[i] < left; i++)
+        left -= m->buckets[i];
+    return (double)(UINT64_C(1) << (i + 8)) / 1e9;
+}
+
+static void set_seconds(struct sys *s, const pigeon_metric *m, const char *last_level,
+                        double seconds)
+{
+    char text[SYS_TEXT_MAX];
+
+    snprintf(text, sizeof(text), "%.9f", seconds);
+    set(s, m, last_level, text);
+}
+
 static void on_metric(void *arg, const pigeon_metric *m)
 {
     struct sys *s = arg;
@@ -98,6 +120,11 @@ static void on_metric(void *arg, const pigeon_metric *m)
     set(s, m, "/count", text);
     snprintf(text, sizeof(text), "%.6f", (double)m->sum_ns / 1e9);
     set(s, m, "/sum", text);
+    if (m->value <= 0)
+        return;
+    set_seconds(s, m, "/mean", (double)m->sum_ns / 1e9 / (double)m->value);
+    if (PIGEON_HAS(m, pigeon_metric, buckets) && m->buckets)
+        set_seconds(s, m, "/p99", p99_of(m));
 }
 
 void sys_plugins_update(struct sys *s)

@@ -163,14 +163,15 @@ static int make_shards(struct broker *b)
     return r;
 }
 
-static int make_hooks(struct broker *b)
+static int make_hooks(struct broker *b, const struct broker_setup *from)
 {
     struct hooks_setup setup = { .config = b->config,
                                  .loops = b->loops,
                                  .log = b->log,
                                  .node_id = b->node_id,
                                  .ops = &local_hooks_ops,
-                                 .broker = b };
+                                 .broker = b,
+                                 .thread_begin = from->thread_begin };
     int r = hooks_new(&setup, &b->hooks);
     for (uint32_t i = 0; i < b->n_loops && !r; i++)
         b->shards[i].hooks = hooks_loop(b->hooks, i);
@@ -207,7 +208,7 @@ int broker_new(const struct broker_setup *setup, struct broker **r_broker)
     if (!r)
         r = make_shards(b);
     if (!r)
-        r = make_hooks(b);
+        r = make_hooks(b, setup);
     if (!r)
         r = bus_new(b, &b->bus);
     if (!r)

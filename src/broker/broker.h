@@ -53,6 +53,7 @@ struct broker_setup {
     struct log *log;
     struct loop_group *loops;
     const char *node_id; /* lives as long as the broker */
+    void (*thread_begin)(void); /* as in hooks_setup */
     void (*on_store_failed)(void *ctx);
     /* Ends every connection of a loop with a reason code, on that loop: conn/'s conn_close_all. */
     void (*close_all)(struct shard *s, uint8_t reason);

@@ -207,6 +207,7 @@ enum bus_send bus_door_send(struct hooks *hooks, const pigeon_parcel *parcel, st
     struct bus_door *door = hooks->bus;
     struct instance *inst = &door->plugin->instances[0];
     struct ask_slot *slot = inst->created ? slot_get(hooks->loop[0]) : NULL;
+    struct crumb *crumb;
     int32_t r;
 
     if (!slot)
@@ -214,7 +215,9 @@ enum bus_send bus_door_send(struct hooks *hooks, const pigeon_parcel *parcel, st
     slot_open(slot, inst);
     slot->owner = NULL; /* nobody hears of an answer that was given twice */
     slot->fn = on_sent;
+    crumb = crumb_begin(inst, PIGEON_HOOK_BUS);
     r = door->plugin->bus->send(inst->self, slot->req.token, parcel);
+    crumb_end(crumb);
     if (r == PIGEON_PENDING) {
         slot->owner = wait;
         slot_count(slot);
@@ -255,6 +258,7 @@ int bus_door_open(struct hooks *hooks, uint64_t me, const struct bus_door_ops *o
     struct bus_door *door = hooks->bus;
     struct instance *inst = &door->plugin->instances[0];
     struct ask_slot *slot = slot_get(hooks->loop[0]);
+    struct crumb *crumb;
     int32_t r;
 
     if (!slot)
@@ -264,7 +268,9 @@ int bus_door_open(struct hooks *hooks, uint64_t me, const struct bus_door_ops *o
     slot_open(slot, inst);
     slot->owner = door;
     slot->fn = on_opened;
+    crumb = crumb_begin(inst, PIGEON_HOOK_BUS);
     r = door->plugin->bus->open(inst->self, slot->req.token, me, BUS_CREDIT);
+    crumb_end(crumb);
     if (r == PIGEON_PENDING) {
         slot_count(slot);
         return 0;

@@ -1,6 +1,5 @@
 #include "hooks/crumb.h"
 #include "hooks/chain.h"
-#include "hooks/watchdog.h"
 #include <errno.h>
 #include <stdlib.h>
 
@@ -36,24 +35,21 @@ void crumb_set_here(struct crumb *c)
     here = c;
 }
 
-void crumb_turn_begin(struct crumb *c)
-{
-    here = c;
-    /* Before the look at who sleeps: see watchdog.c. */
-    atomic_store_explicit(&c->turn, atomic_load_explicit(&c->turn, memory_order_relaxed) | 1,
-                          memory_order_seq_cst);
-    if (c->watchdog)
-        watchdog_wake(c->watchdog);
-}
-
-void crumb_turn_end(struct crumb *c)
-{
-    atomic_store_explicit(&c->turn, (atomic_load_explicit(&c->turn, memory_order_relaxed) | 1) + 1,
-                          memory_order_release);
-}
-
 void crumb_enter(struct crumb *c, const struct instance *inst, uint32_t hook,
                  const pigeon_client *client)
 {
     crumb_enter_at(c, crumb_timing(c, inst->plugin->index, hook), client);
+}
+
+struct crumb *crumb_begin(const struct instance *inst, uint32_t hook)
+{
+    if (here)
+        crumb_enter(here, inst, hook, NULL);
+    return here;
+}
+
+void crumb_end(struct crumb *c)
+{
+    if (c)
+        crumb_leave(c);
 }

@@ -64,6 +64,11 @@ static inline void crumb_leave_at(struct crumb *c, struct timing *t)
     }
 }
 
+/* The same for calls that are made seldom, wherever they are made: the crumb of this thread, and
+ * nothing if it has none. */
+struct crumb *crumb_begin(const struct instance *inst, uint32_t hook);
+void crumb_end(struct crumb *c);
+
 void crumb_enter(struct crumb *c, const struct instance *inst, uint32_t hook,
                  const pigeon_client *client);
 static inline void crumb_leave(struct crumb *c)

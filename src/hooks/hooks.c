@@ -174,6 +174,7 @@ static int store_init(struct hooks *hooks)
     if (!hooks->store_plugin)
         return 0;
     setup.table = hooks->store_plugin->store;
+    setup.inst = &hooks->store_plugin->instances[0];
     r = setup.table ? store_new(&setup, &hooks->store) : -EINVAL;
     if (r == -EINVAL)
         refuse(hooks, hooks->store_plugin->name, hooks->store_plugin->file.path,
@@ -291,6 +292,7 @@ int hooks_new(const struct hooks_setup *setup, struct hooks **r_hooks)
     hooks->log = setup->log;
     hooks->ops = setup->ops;
     hooks->broker = setup->broker;
+    hooks->thread_begin = setup->thread_begin;
     hooks->deprecated = setup->deprecated ? setup->deprecated : deprecated_members;
     hooks->main_thread = pthread_self();
     pthread_mutex_init(&hooks->metric_lock, NULL);
@@ -347,8 +349,12 @@ static int plugin_create(struct plugin *p)
         struct instance *inst = &p->instances[i];
         int32_t r = PIGEON_OK;
 
-        if (p->desc.create)
+        if (p->desc.create) {
+            struct crumb *crumb = crumb_begin(inst, PIGEON_HOOK_LIFE);
+
             r = p->desc.create(&inst->host, conf_of(p), &inst->self);
+            crumb_end(crumb);
+        }
         if (r != PIGEON_OK)
             return fail(inst, "create", r);
         inst->created = true;
@@ -360,8 +366,12 @@ static void instance_destroy(struct instance *inst)
 {
     if (!inst->created)
         return;
-    if (inst->plugin->desc.destroy)
+    if (inst->plugin->desc.destroy) {
+        struct crumb *crumb = crumb_begin(inst, PIGEON_HOOK_LIFE);
+
         inst->plugin->desc.destroy(inst->self);
+        crumb_end(crumb);
+    }
     inst->created = false;
     inst->self = NULL;
     host_watch_drop(inst);
@@ -370,7 +380,10 @@ static void instance_destroy(struct instance *inst)
 
 int hooks_create(struct hooks *hooks)
 {
-    int r = hooks_check(hooks);
+    int r;
+
+    crumb_set_here(&hooks->loop[0]->crumb);
+    r = hooks_check(hooks);
 
     for (uint32_t i = 0; i < hooks->n_plugins && r == 0; i++) {
         struct plugin *p = &hooks->plugins[i];

@@ -50,6 +50,7 @@ struct hooks_setup {
     const struct hooks_ops *ops;
     void *broker;
     const struct deprecated_member *deprecated; /* NULL: those of this ABI */
+    void (*thread_begin)(void); /* first thing on each thread that is made for a plugin; NULL: nothing */
     FILE *report; /* hooks_print goes there at the end of hooks_new, also of one that fails; NULL: nowhere */
 };
 

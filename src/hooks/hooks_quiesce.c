@@ -90,8 +90,12 @@ static void on_call_worker(struct loop *here, struct mail *m)
     int32_t r = PIGEON_OK;
 
     (void)here;
-    if (inst->created && !inst->hooks->stopping && !call->is_silent)
+    if (inst->created && !inst->hooks->stopping && !call->is_silent) {
+        struct crumb *crumb = crumb_begin(inst, PIGEON_HOOK_LIFE);
+
         r = inst->plugin->desc.quiesce(inst->self, slot->req.token);
+        crumb_end(crumb);
+    }
     if (r != PIGEON_PENDING)
         pending_complete(inst, slot->req.token, PIGEON_OK);
     hooks_post(slot->hl->loop, m, on_call_worker_back);
@@ -122,8 +126,13 @@ static void on_call(struct loop *here, struct mail *m)
     struct ask_slot *slot = inst->created ? slot_get(inst->hooks->loop[loop_index(here)]) : NULL;
 
     if (slot) {
+        struct crumb *crumb = crumb_begin(inst, PIGEON_HOOK_LIFE);
+        int32_t r;
+
         slot_open(slot, inst);
-        if (inst->plugin->desc.quiesce(inst->self, slot->req.token) == PIGEON_PENDING) {
+        r = inst->plugin->desc.quiesce(inst->self, slot->req.token);
+        crumb_end(crumb);
+        if (r == PIGEON_PENDING) {
             slot->owner = call;
             slot->fn = on_quiesced;
             slot_count(slot);

@@ -301,8 +301,12 @@ static void on_post(struct loop *here, struct mail *m)
     struct posted *p = container_of(m, struct posted, mail);
 
     (void)here;
-    if (p->inst->created)
+    if (p->inst->created) {
+        struct crumb *crumb = crumb_begin(p->inst, PIGEON_HOOK_LIFE);
+
         p->fn(p->inst->self, p->arg);
+        crumb_end(crumb);
+    }
     free(p);
 }
 

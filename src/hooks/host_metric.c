@@ -3,7 +3,7 @@
 #include "hooks/host_priv.h"
 #include <stdlib.h>
 
-#define BUCKETS 24u
+#define BUCKETS TIMING_BUCKETS
 
 struct metric_cell {
     _Alignas(64) _Atomic int64_t value; /* counter; histogram: count */
@@ -126,16 +126,6 @@ static void metric_set(void *inst, int32_t handle, int64_t value)
         atomic_store_explicit(&m->gauge, value, memory_order_relaxed);
 }
 
-/* Bucket i holds what is at most 2^(i+8) ns, the last one the rest. */
-static uint32_t bucket_of(int64_t ns)
-{
-    uint32_t i = 0;
-
-    while (i < BUCKETS - 1 && ns > (INT64_C(1) << (i + 8)))
-        i++;
-    return i;
-}
-
 static void metric_observe(void *inst, int32_t handle, int64_t ns)
 {
     struct metric *m = metric_of(inst, handle);
@@ -146,7 +136,8 @@ static void metric_observe(void *inst, int32_t handle, int64_t ns)
     c = cell_of(inst, m);
     atomic_fetch_add_explicit(&c->value, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&c->sum_ns, ns, memory_order_relaxed);
-    atomic_fetch_add_explicit(&c->buckets[bucket_of(ns)], 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&c->buckets[timing_bucket(ns > 0 ? (uint64_t)ns : 0)], 1,
+                              memory_order_relaxed);
 }
 
 static void show(const struct metric *m, pigeon_metric_fn fn, void *arg)
@@ -185,6 +176,39 @@ static void show_number(const struct plugin *p, const char *name, const char *he
     fn(arg, &out);
 }
 
+/* hook_calls/HOOK, hook_denials/HOOK, and the histogram hook_seconds/HOOK of the calls that were
+ * timed; of hooks that were called. */
+static void show_timing(const struct hooks *hooks, const struct plugin *p, uint32_t hook,
+                        pigeon_metric_fn fn, void *arg)
+{
+    char name[64];
+    struct timing_sum sum;
+    pigeon_metric out = { .size = sizeof(out),
+                          .kind = PIGEON_METRIC_HISTOGRAM,
+                          .plugin = p->name,
+                          .name = name,
+                          .help = "time within a call, one call in 64 is measured" };
+
+    timing_sum(hooks, p, hook, &sum);
+    if (sum.n_calls == 0)
+        return;
+    snprintf(name, sizeof(name), "hook_calls/%s", hook_name(hook));
+    show_number(p, name, "calls of the plugin", PIGEON_METRIC_COUNTER, sum.n_calls, fn, arg);
+    if (hook <= PIGEON_HOOK_PUBLISHED) {
+        snprintf(name, sizeof(name), "hook_denials/%s", hook_name(hook));
+        show_number(p, name, "answers that came to a denial", PIGEON_METRIC_COUNTER, sum.n_denials,
+                    fn, arg);
+    }
+    snprintf(name, sizeof(name), "hook_max_ns/%s", hook_name(hook));
+    show_number(p, name, "longest call that was measured, in nanoseconds", PIGEON_METRIC_GAUGE,
+                sum.max_ns, fn, arg);
+    snprintf(name, sizeof(name), "hook_seconds/%s", hook_name(hook));
+    out.value = (int64_t)sum.n_timed;
+    out.sum_ns = (int64_t)sum.sum_ns;
+    out.buckets = sum.buckets;
+    fn(arg, &out);
+}
+
 /* What the broker itself counts about a plugin. */
 static void show_stats(struct plugin *p, pigeon_metric_fn fn, void *arg)
 {
@@ -217,8 +241,11 @@ static int32_t each(void *inst, pigeon_metric_fn fn, void *arg)
         return PIGEON_E_INVAL;
     for (uint32_t i = 0; i < n; i++)
         show(atomic_load_explicit(&hooks->metrics[i], memory_order_relaxed), fn, arg);
-    for (uint32_t i = 0; i < hooks->n_plugins; i++)
+    for (uint32_t i = 0; i < hooks->n_plugins; i++) {
         show_stats(&hooks->plugins[i], fn, arg);
+        for (uint32_t hook = PIGEON_HOOK_PRE_CONNECT; hook < PIGEON_HOOK_COUNT; hook++)
+            show_timing(hooks, &hooks->plugins[i], hook, fn, arg);
+    }
     if (hooks->ops->metrics)
         hooks->ops->metrics(hooks->broker, fn, arg);
     return PIGEON_OK;

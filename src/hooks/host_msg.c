@@ -104,8 +104,12 @@ static void on_published_home(struct loop *here, struct mail *m)
     struct publish_job *job = container_of(m, struct publish_job, mail);
 
     (void)here;
-    if (job->done && job->inst->created)
+    if (job->done && job->inst->created) {
+        struct crumb *crumb = crumb_begin(job->inst, PIGEON_HOOK_LIFE);
+
         job->done(job->inst->self, job->arg, job->status);
+        crumb_end(crumb);
+    }
     free(job);
 }
 
@@ -212,8 +216,11 @@ static void on_deliver_home(struct loop *here, struct mail *m)
 
     (void)here;
     if (!sub->dead && inst->created && !inst->hooks->stopping) {
+        struct crumb *crumb = crumb_begin(inst, PIGEON_HOOK_EVENT);
+
         slot->unseen = false;
         r = sub->deliver(inst->self, sub->arg, slot->req.token, &slot->message->view);
+        crumb_end(crumb);
         slot->unseen = r != PIGEON_PENDING;
     }
     if (r != PIGEON_PENDING)
@@ -250,6 +257,7 @@ static int32_t on_deliver(void *arg, const struct message *message)
     struct hook_loop *hl = inst->hooks->loop[inst->loop];
     struct message *m = (struct message *)message;
     struct ask_slot *slot;
+    struct crumb *crumb;
     int32_t r;
 
     if (sub->gone || !inst->created)
@@ -261,7 +269,9 @@ static int32_t on_deliver(void *arg, const struct message *message)
         slot_open(slot, inst);
     if (!m->shared)
         message_share(m);
+    crumb = crumb_begin(inst, PIGEON_HOOK_EVENT);
     r = sub->deliver(inst->self, sub->arg, slot ? slot->req.token : 0, &m->view);
+    crumb_end(crumb);
     if (!slot)
         return PIGEON_OK;
     if (r == PIGEON_PENDING && !sub->gone) {

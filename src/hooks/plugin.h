@@ -122,6 +122,7 @@ struct hooks {
     struct hook_loop **loop; /* n_loops */
     struct crumb *crumbs;    /* of every thread that calls plugins; constant while loops run */
     struct watchdog *watchdog; /* NULL: not begun */
+    void (*thread_begin)(void); /* see hooks_setup; may be NULL */
 
     pthread_mutex_t metric_lock; /* registration only */
     _Atomic uint32_t n_metrics;

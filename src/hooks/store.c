@@ -396,6 +396,7 @@ int store_new(const struct store_setup *setup, struct store **r_store)
     if (!store)
         return -ENOMEM;
     store->table = table;
+    store->inst = setup->inst;
     store->log = setup->log;
     store->ops = setup->ops;
     store->broker = setup->broker;

@@ -120,8 +120,12 @@ void batch_on_turn(struct store_loop *me, struct order_entry *e)
     pigeon_token token = b->view.token;
     int32_t status = PIGEON_E_IO;
 
-    if (!atomic_load_explicit(&store->failed, memory_order_relaxed))
+    if (!atomic_load_explicit(&store->failed, memory_order_relaxed)) {
+        struct crumb *crumb = store_crumb_begin(store);
+
         status = store->table->submit(store->self, &b->view);
+        crumb_end(crumb);
+    }
     /* From here on somebody else may have the batch, unless the token is won. */
     if (status != PIGEON_PENDING)
         batch_answer(me, b, token, status, NULL);

@@ -8,6 +8,7 @@
 #pragma once
 #include "base/list.h"
 #include "base/timer.h"
+#include "hooks/crumb.h"
 #include "hooks/store_priv.h"
 #include <assert.h>
 #include <errno.h>
@@ -136,6 +137,7 @@ struct token_slots {
 
 struct store {
     const pigeon_store *table;
+    const struct instance *inst; /* for blame; may be NULL */
     void *self;
     pigeon_store_info info;
     struct log *log;
@@ -155,6 +157,11 @@ struct store {
     struct scan_state *free_scans;
     _Atomic(struct token_slots *) slots[SLOT_CHUNKS];
 };
+
+static inline struct crumb *store_crumb_begin(const struct store *store)
+{
+    return store->inst ? crumb_begin(store->inst, PIGEON_HOOK_STORE) : NULL;
+}
 
 /* store.c */
 int token_owner_add(struct store *store, struct token_owner *owner); /* 0 or -ENOMEM */

@@ -18,6 +18,7 @@ struct store_setup {
     const struct hooks_ops *ops; /* store_failed and store_room are used; both may be NULL */
     void *broker;
     uint32_t batch_max_ops; /* 0: default */
+    const struct instance *inst; /* who is blamed for what its calls do; NULL: nobody */
 };
 
 /* 0, -ENOMEM, -EINVAL (a table that is too short, without info, submit or scan). The plugin is not

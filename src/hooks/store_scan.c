@@ -302,8 +302,12 @@ static void scan_on_turn(struct store_loop *me, struct order_entry *e)
     sc->in_order = false;
     sc->in_call = true;
     pthread_mutex_unlock(&sc->lock);
-    if (wanted && !atomic_load(&store->failed))
+    if (wanted && !atomic_load(&store->failed)) {
+        struct crumb *crumb = store_crumb_begin(store);
+
         status = store->table->scan(store->self, &sc->view);
+        crumb_end(crumb);
+    }
     pthread_mutex_lock(&sc->lock);
     sc->in_call = false;
     if (status != PIGEON_PENDING)
@@ -324,8 +328,12 @@ static void scan_on_more(struct store_loop *me, struct order_entry *e)
     sc->in_more = false;
     sc->in_call = true;
     pthread_mutex_unlock(&sc->lock);
-    if (wanted)
+    if (wanted) {
+        struct crumb *crumb = store_crumb_begin(store);
+
         store->table->more(store->self, sc->view.token, credit);
+        crumb_end(crumb);
+    }
     pthread_mutex_lock(&sc->lock);
     sc->in_call = false;
     pthread_mutex_unlock(&sc->lock);

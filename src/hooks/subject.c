@@ -85,8 +85,12 @@ static void slot_free(struct instance *inst, void **slot)
     void *mine = *slot;
 
     *slot = NULL;
-    if (mine && inst->created && inst->plugin->desc.client_free)
+    if (mine && inst->created && inst->plugin->desc.client_free) {
+        struct crumb *crumb = crumb_begin(inst, PIGEON_HOOK_LIFE);
+
         inst->plugin->desc.client_free(inst->self, mine);
+        crumb_end(crumb);
+    }
 }
 
 static void slots_destroy(struct client_slots *cs)

@@ -196,6 +196,22 @@ void watchdog_wake_up(struct watchdog *dog)
     pthread_mutex_unlock(&dog->lock);
 }
 
+void crumb_turn_begin(struct crumb *c)
+{
+    crumb_set_here(c);
+    /* Before the look at who sleeps: see may_sleep(). */
+    atomic_store_explicit(&c->turn, atomic_load_explicit(&c->turn, memory_order_relaxed) | 1,
+                          memory_order_seq_cst);
+    if (c->watchdog)
+        watchdog_wake(c->watchdog);
+}
+
+void crumb_turn_end(struct crumb *c)
+{
+    atomic_store_explicit(&c->turn, (atomic_load_explicit(&c->turn, memory_order_relaxed) | 1) + 1,
+                          memory_order_release);
+}
+
 void watchdog_set_warn(struct watchdog *dog, uint64_t warn_ms)
 {
     if (!dog)

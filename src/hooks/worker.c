@@ -118,6 +118,8 @@ static void *worker_main(void *arg)
 
     snprintf(name, sizeof(name), "pg-%s", w->plugin->name);
     pthread_setname_np(pthread_self(), name);
+    if (hooks->thread_begin)
+        hooks->thread_begin();
     crumb_set_here(&w->crumb);
     loop_run(w->loop);
     pthread_mutex_lock(&hooks->worker_lock);

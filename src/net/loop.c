@@ -309,7 +309,11 @@ struct loop *loop_group_at(struct loop_group *group, uint32_t index)
 
 static void *thread_main(void *arg)
 {
-    loop_run(arg);
+    struct loop *loop = arg;
+
+    if (loop->group->conf.thread_begin)
+        loop->group->conf.thread_begin();
+    loop_run(loop);
     return NULL;
 }
 

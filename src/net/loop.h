@@ -29,6 +29,7 @@ struct loop_conf {       /* 0 = default */
     size_t read_buffer;  /* 256 KiB, one per loop, shared by its streams */
     size_t read_budget;  /* 64 KiB, per stream and turn */
     uint32_t rounds_max; /* 16 */
+    void (*thread_begin)(void); /* first thing on each thread that loop_start_threads makes */
 };
 
 struct loop_stats {

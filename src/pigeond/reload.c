@@ -155,6 +155,7 @@ static int exchange(struct reload *reload)
     reload->next = NULL;
     log_set_level(server->log, server->config->log.level);
     log_set_rate(server->log, (uint32_t)server->config->log.rate);
+    hooks_set_warn(server->broker->hooks, server->config->hook_warn_ms);
     return 0;
 }
 

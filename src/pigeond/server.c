@@ -3,6 +3,7 @@
 #include "broker/broker.h"
 #include "conn/conn.h"
 #include "hooks/hooks.h"
+#include "pigeond/crash.h"
 #include "pigeond/doors.h"
 #include "pigeond/farewell.h"
 #include "pigeond/memory.h"
@@ -156,7 +157,8 @@ static int fail(struct server *server, int exit_code, const char *what, int err)
 
 static int make_loops(struct server *server)
 {
-    struct loop_conf conf = { .n_loops = settings_threads(server->config) };
+    struct loop_conf conf = { .n_loops = settings_threads(server->config),
+                              .thread_begin = crash_thread_begin };
     int r = loop_group_new(&conf, &server->loops);
     if (r)
         return r;
@@ -183,6 +185,7 @@ static int make_broker(struct server *server)
                                   .loops = server->loops,
                                   .node_id = server->node_id,
                                   .on_store_failed = on_store_failed,
+                                  .thread_begin = crash_thread_begin,
                                   .close_all = conn_close_all,
                                   .reload = ask_for_reload,
                                   .ctx = server };
@@ -232,7 +235,9 @@ static int start(struct server *server)
         code = open_doors(server);
     if (code || server->stopping)
         return code;
-    r = hooks_start(server->broker->hooks);
+    r = hooks_watch(server->broker->hooks);
+    if (!r)
+        r = hooks_start(server->broker->hooks);
     if (!r)
         r = loop_start_threads(server->loops);
     return r ? fail(server, EXIT_CODE_RUNTIME, "threads", r) : EXIT_CODE_OK;
@@ -306,6 +311,7 @@ int server_run(const struct args *args)
         return r == -EINVAL ? EXIT_CODE_CONFIG : EXIT_CODE_RUNTIME;
     server.first = config_ref(server.config);
     signal(SIGPIPE, SIG_IGN);
+    crash_watch();
     if (settings_open_log(server.config, &server.log)) {
         config_unref(&server.first);
         config_unref(&server.config);
