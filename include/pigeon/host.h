@@ -135,9 +135,13 @@ typedef struct pigeon_host {
     int32_t (*set_qos)(pigeon_req *req, uint32_t qos);             /* inbound                        */
     int32_t (*set_retain)(pigeon_req *req, uint32_t retain);       /* inbound                        */
     int32_t (*set_filter)(pigeon_req *req, pigeon_str filter, uint32_t qos); /* authorize_subscribe  */
-    int32_t (*set_cache)(pigeon_req *req, uint32_t ttl_ms);        /* remember this verdict          */
+    /* authorize_*: remember this verdict, for this client and everything in the question but payload, properties
+     * and expiry: who decides by those must not. A denial keeps its reason. Not if the hook has set anything else. */
+    int32_t (*set_cache)(pigeon_req *req, uint32_t ttl_ms);
     /* From pre_connect, authenticate or exchange: a rule of this chain entry for this client, first match
-     * wins, enforced by the core without calling the plugin. verdict: PIGEON_ALLOW or PIGEON_DENY. */
+     * wins, enforced by the core without calling the plugin. verdict: PIGEON_ALLOW or PIGEON_DENY. A filter of
+     * SUBSCRIBE must be covered by the rule; a denied part of it is left out of what is delivered. Rules pushed
+     * in a re-authentication replace the earlier ones of the plugin. */
     int32_t (*acl_add)(pigeon_req *req, pigeon_str filter, uint32_t access, int32_t verdict);
     int32_t (*reply)(pigeon_req *req, pigeon_str json);            /* control                        */
 
@@ -153,8 +157,11 @@ typedef struct pigeon_host {
     void (*unsubscribe)(pigeon_subscription *subscription);
     /* [any] Ends the connection of a client id with a reason code; mqtt_reason 0x98 if 0. */
     int32_t (*kick)(void *inst, pigeon_str client_id, uint32_t mqtt_reason, const char *text);
-    /* [any] Drops pushed rules and cached verdicts of this entry for a client id, a user name, or all (both
-     * empty), and asks again for live subscriptions. */
+    /* [any] What this plugin has said about a client id, a user name, or all (both empty) does not hold any
+     * more: cached verdicts go. Clients it has pushed rules for are denied everything from then on and
+     * disconnected (0x87): they get new rules by authenticating again. About the live subscriptions of the
+     * others the chain is asked again; those now denied end. Questions under way count as asked before. To
+     * end a connection in any case: kick. */
     int32_t (*invalidate)(void *inst, pigeon_str client_id, pigeon_str username);
 
     /* The instance's own loop [loop]; post is [any]. NULL: no memory. */
