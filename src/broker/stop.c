@@ -40,6 +40,7 @@ static void on_begin(struct loop *here, struct mail *m)
     struct stop *st = container_of(m, struct stop_mail, mail)->stop;
     struct shard *s = shard_of(st, here);
     s->stopping = true;
+    hooks_ending(s->hooks);
     connect_refuse_waiting(s, REASON_SERVER_SHUTTING_DOWN);
     atomic_fetch_add(&st->n_begun, 1);
 }

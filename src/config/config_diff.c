@@ -159,7 +159,8 @@ static void diff_listeners(struct differ *x, const struct config *a, const struc
     }
 }
 
-/* A plugin's block that comes or goes is compared with the defaults it stands for. */
+/* A plugin's block that comes or goes is said, as some plugins need one to take part, and compared
+ * with the defaults it stands for. */
 static void diff_plugins(struct differ *x, const struct config *a, const struct config *b)
 {
     for (uint32_t i = 0; i < a->n_plugins + b->n_plugins; i++) {
@@ -173,9 +174,11 @@ static void diff_plugins(struct differ *x, const struct config *a, const struct 
         if (!other->name) {
             set_key(x, "plugins.", p->name, "");
             tell(x, second ? NULL : p->name, second ? p->name : NULL, false);
-            continue;
         }
-        diff_block(x, &core_plugin, "plugins.", name, p, other);
+        if (second)
+            diff_block(x, &core_plugin, "plugins.", name, other, p);
+        else
+            diff_block(x, &core_plugin, "plugins.", name, p, other);
     }
 }
 

@@ -652,10 +652,9 @@ void ask_abandon(struct hook_loop *hl, struct ask *ask)
 {
     struct ask_slot *slot = ask->slot;
 
-    (void)hl;
     if (ask->waiting && slot) {
         slot->owner = NULL;
-        slot_kill(slot, PIGEON_CANCEL_GONE);
+        slot_kill(slot, hl->ends ? PIGEON_CANCEL_STOP : PIGEON_CANCEL_GONE);
         ask->slot = NULL;
     }
     ask->waiting = false;

@@ -78,6 +78,7 @@ struct hook_loop {
     struct event_chain *events;
     uint32_t n_listeners; /* the broker's own included: index 0 */
     struct chain_table *table, *replaced;
+    bool ends; /* the broker stops */
     _Alignas(64) struct crumb crumb;
     struct slots slots;
     uint32_t chains_version; /* another one: the chains have been replaced */

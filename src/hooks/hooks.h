@@ -77,7 +77,9 @@ void hooks_set_warn(struct hooks *hooks, int64_t warn_ms);
 /* Around every turn of the loop: for who watches, and for whom a crash is blamed on. */
 void hooks_turn_begin(struct hook_loop *hl);
 void hooks_turn_end(struct hook_loop *hl);
-/* Quiesces all instances: `done` on loop 0 when every plugin is through or has been given up. */
+/* The broker stops: a question that is given up from now on is cancelled for that reason. */
+void hooks_ending(struct hook_loop *hl);
+/* Cancels what is still asked, then quiesces all instances: `done` on loop 0 when every plugin is through or has been given up. */
 void hooks_quiesce(struct hooks *hooks, void (*done)(void *arg), void *arg);
 /* Destroys all instances, loops no longer run; files stay mapped. Runs what mail is left (loop_group_settle)
  * once the instances are gone, so the loops' own callbacks must still be good, and the loop group outlives it. */

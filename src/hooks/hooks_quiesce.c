@@ -1,5 +1,6 @@
-/* The end of the plugins' work: two rounds, first everybody but the store, then the store. The
- * state lives on loop 0, the plugins are asked on their own loops. */
+/* The end of the plugins' work: questions that still wait are cancelled, then two rounds, first
+ * everybody but the store, then the store. The state lives on loop 0, the plugins are asked on
+ * their own loops. */
 #include "hooks/chain.h"
 #include "hooks/pending.h"
 #include "hooks/plugin.h"
@@ -7,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#define SWEEP_MS 500u
 #define ROUND_MS 2000u /* both together stay within the five seconds of a shutdown */
 
 struct quiesce_call {
@@ -18,10 +20,18 @@ struct quiesce_call {
     uint32_t round;
 };
 
+struct sweep {
+    struct mail mail;
+    struct quiesce *q;
+};
+
 struct quiesce {
     struct hooks *hooks;
     void (*done)(void *arg);
     void *arg;
+    struct sweep *sweeps; /* by loop */
+    uint32_t n_sweeps;    /* not back */
+    bool is_swept;
     struct quiesce_call *calls;
     uint32_t n_calls, n_left, round;
     struct timer give_up;
@@ -144,11 +154,56 @@ static void on_call(struct loop *here, struct mail *m)
     loop_post(here, 0, m, on_call_back);
 }
 
+/* ---- questions that still wait: PIGEON_CANCEL_STOP, once, before the plugin is quiesced ---- */
+
+static void sweep_over(struct quiesce *q)
+{
+    timer_stop(loop_timers(first_loop(q)), &q->give_up);
+    q->is_swept = true;
+    begin_round(q);
+}
+
+static void on_swept(struct loop *here, struct mail *m)
+{
+    struct quiesce *q = container_of(m, struct sweep, mail)->q;
+
+    (void)here;
+    if (--q->n_sweeps == 0 && !q->is_swept)
+        sweep_over(q);
+}
+
+/* The answer leaves behind the cancels that go to other loops. */
+static void on_sweep(struct loop *here, struct mail *m)
+{
+    struct quiesce *q = container_of(m, struct sweep, mail)->q;
+
+    slots_cancel(q->hooks->loop[loop_index(here)], PIGEON_CANCEL_STOP);
+    loop_post_last(here, 0, m, on_swept);
+}
+
+static void sweep(struct quiesce *q)
+{
+    struct loop *first = first_loop(q);
+
+    timer_arm(loop_timers(first), &q->give_up, loop_now_ms(first) + SWEEP_MS);
+    q->n_sweeps = q->hooks->n_loops;
+    for (uint32_t i = 0; i < q->hooks->n_loops; i++) {
+        q->sweeps[i].q = q;
+        loop_post(first, i, &q->sweeps[i].mail, on_sweep);
+    }
+}
+
+/* ---- two rounds ---- */
+
 static void on_give_up(struct timer *t, uint64_t now_ms)
 {
     struct quiesce *q = container_of(t, struct quiesce, give_up);
 
     (void)now_ms;
+    if (!q->is_swept) {
+        sweep_over(q);
+        return;
+    }
     log_warn(q->hooks->log, "plugin_quiesce_timeout", LU("instances", q->n_left));
     round_over(q);
 }
@@ -203,7 +258,8 @@ static int calls_init(struct quiesce *q)
     for (uint32_t i = 0; i < hooks->n_plugins; i++)
         n += hooks->plugins[i].n_instances + hooks->plugins[i].n_workers;
     q->calls = calloc(n ? n : 1, sizeof(*q->calls));
-    if (!q->calls)
+    q->sweeps = calloc(hooks->n_loops, sizeof(*q->sweeps));
+    if (!q->calls || !q->sweeps)
         return -ENOMEM;
     for (uint32_t i = 0; i < hooks->n_plugins; i++)
         calls_add(q, &hooks->plugins[i]);
@@ -222,12 +278,21 @@ void hooks_quiesce(struct hooks *hooks, void (*done)(void *arg), void *arg)
         timer_init(&q->give_up, on_give_up);
     }
     if (!q || calls_init(q) < 0) { /* they are destroyed without having been asked */
+        if (q) {
+            free(q->calls);
+            free(q->sweeps);
+        }
         free(q);
         done(arg);
         return;
     }
     hooks->quiesce = q;
-    begin_round(q);
+    sweep(q);
+}
+
+void hooks_ending(struct hook_loop *hl)
+{
+    hl->ends = true;
 }
 
 void quiesce_free(struct quiesce **q)
@@ -236,6 +301,7 @@ void quiesce_free(struct quiesce **q)
         return;
     timer_stop(loop_timers(first_loop(*q)), &(*q)->give_up);
     free((*q)->calls);
+    free((*q)->sweeps);
     free(*q);
     *q = NULL;
 }

@@ -59,6 +59,11 @@ void slots_fini(struct hook_loop *hl)
     hl->slots.free = NULL;
 }
 
+static bool is_answered(enum slot_state state)
+{
+    return state == SLOT_FREE || state == SLOT_RETURNED;
+}
+
 uint32_t slots_count_pending(const struct hook_loop *hl)
 {
     uint32_t n = atomic_load_explicit(&hl->slots.n_chunks, memory_order_relaxed);
@@ -66,7 +71,7 @@ uint32_t slots_count_pending(const struct hook_loop *hl)
 
     for (uint32_t i = 0; i < n; i++)
         for (uint32_t k = 0; k < SLOT_CHUNK; k++)
-            pending += word_state(hl->slots.chunks[i][k].word) != SLOT_FREE;
+            pending += !is_answered(word_state(hl->slots.chunks[i][k].word));
     return pending;
 }
 
@@ -120,6 +125,8 @@ static void slot_free(struct ask_slot *slot)
     uint64_t word = atomic_load_explicit(&slot->word, memory_order_relaxed);
 
     slot->popped = false;
+    if (slot->retired)
+        return;
     atomic_store_explicit(&slot->word, word_make(word_generation(word), SLOT_FREE, 0),
                           memory_order_release);
     slot_put(slot);
@@ -220,6 +227,20 @@ bool slot_kill(struct ask_slot *slot, int32_t why)
         cancel_call(slot);
     }
     return true;
+}
+
+void slots_cancel(struct hook_loop *hl, int32_t why)
+{
+    uint32_t n = atomic_load_explicit(&hl->slots.n_chunks, memory_order_relaxed);
+
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t k = 0; k < SLOT_CHUNK; k++) {
+            struct ask_slot *slot = &hl->slots.chunks[i][k];
+
+            slot->retired = word_state(atomic_load(&slot->word)) == SLOT_PENDING;
+            if (slot->retired)
+                slot->retired = slot_kill(slot, why);
+        }
 }
 
 static void on_slot_deadline(struct timer *t, uint64_t now_ms)
@@ -341,7 +362,8 @@ int32_t pending_complete(struct instance *inst, pigeon_token token, int32_t verd
         if ((state != SLOT_PENDING && state != SLOT_DEAD) ||
             atomic_load_explicit(&slot->inst, memory_order_relaxed) != inst)
             return PIGEON_E_GONE;
-        if (state == SLOT_PENDING && word_move(slot, word, SLOT_DONE, verdict_pack(slot, verdict))) {
+        if (state == SLOT_PENDING &&
+            word_move(slot, word, SLOT_DONE, verdict_pack(slot, verdict))) {
             push(slot);
             return PIGEON_OK;
         }

@@ -43,6 +43,7 @@ struct ask_slot {
     uint8_t mails_out;   /* [loop] hop and cancel mails not yet back */
     bool popped;         /* [loop] to be freed when the last mail is back */
     bool counted;        /* [loop] in the plugin's n_pending */
+    bool retired;        /* [loop] cancelled at the stop: who waits may still name it, never used again */
     bool unseen;         /* [home] the plugin has no question to cancel: on its way, or returned */
     struct loop *home;   /* where the question went; NULL: nowhere */
     struct instance *_Atomic inst;
@@ -158,6 +159,9 @@ static inline bool slot_close(struct ask_slot *slot)
 }
 /* PENDING -> DEAD: true, and the plugin's cancel() has been called or is on its way there. */
 bool slot_kill(struct ask_slot *slot, int32_t why);
+/* Kills every question that waits; who waits is not told and may abandon it later. The broker stops.
+ */
+void slots_cancel(struct hook_loop *hl, int32_t why);
 /* Arms the deadline; `fn` runs once, on the loop, only if the word was PENDING then and is DEAD
  * now. */
 void slot_arm(struct ask_slot *slot, uint64_t due_ms, void (*fn)(struct ask_slot *slot));

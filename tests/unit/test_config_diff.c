@@ -55,9 +55,9 @@ static void listeners_are_known_by_name(void **state)
     differ("listeners: [{ port: 1, name: a }, { port: 2 }]\n",
            "listeners: [{ port: 3 }, { port: 1, name: a, max_connections: 5, mode: 0600,\n"
            "             chains: { authenticate: [x, { veto: y }] } }]\n",
-           "listeners.a.mode: 0660 -> 0600 (restart)\n"
+           "listeners.a.mode: 0660 -> 0600\n"
            "listeners.a.max_connections: 0 -> 5\n"
-           "listeners.a.chains.authenticate: - -> [x, { veto: y }] (restart)\n"
+           "listeners.a.chains.authenticate: - -> [x, { veto: y }]\n"
            "listeners.mqtt-2: mqtt-2 -> -\n"
            "listeners.mqtt-3: - -> mqtt-3\n");
 }
@@ -67,7 +67,7 @@ static void plugins_chains_and_filters_are_compared_entry_by_entry(void **state)
     (void)state;
     differ("plugins: { a: { deadline: 1s }, b: {} }\nchains: { events: [a, b] }\n"
            "durability: { filters: { x: os, y: os } }\n",
-           "plugins: { a: { deadline: 2s, run: worker }, c: {} }\n"
+           "plugins: { a: { deadline: 2s, run: worker }, c: { only: [t] } }\n"
            "chains: { events: [{ require: b }, a] }\n"
            "durability: { filters: { y: disk, z: os } }\n",
            "durability.filters.x: os -> - (restart)\n"
@@ -77,7 +77,8 @@ static void plugins_chains_and_filters_are_compared_entry_by_entry(void **state)
            "plugins.a.deadline: 1s -> 2s\n"
            "plugins.b: b -> - (restart)\n"
            "plugins.c: - -> c (restart)\n"
-           "chains.events: [a, b] -> [{ require: b }, a] (restart)\n");
+           "plugins.c.only: [] -> [t]\n"
+           "chains.events: [a, b] -> [{ require: b }, a]\n");
 }
 
 int main(void)
