@@ -77,6 +77,12 @@ quietly ninja -C build
 
 options="-p $port"
 [ ! -f build/plugins/sys.so ] || options="$options -o plugins.sys={}"
+kept="in memory: nothing survives a restart"
+if [ -f build/plugins/store-sqlite.so ]; then
+    mkdir -p build/state
+    options="$options -o persistence=sqlite -o state_dir=build/state"
+    kept="in build/state/store.sqlite: what was acknowledged survives restarts and crashes"
+fi
 
 cat <<END
 
@@ -87,7 +93,7 @@ Pigeon, an MQTT broker for 3.1, 3.1.1 and 5.0, is starting on 127.0.0.1, port $p
   started     build/pigeond $options
   loaded      $(ls build/plugins/*.so | sed 's,.*/,,; s,\.so$,,' | tr '\n' ' ')
   who may in  anybody on this machine, nobody from elsewhere
-  kept        in memory: nothing survives a restart
+  kept        $kept
 
 Type in other terminals (mosquitto-clients has both commands):
 

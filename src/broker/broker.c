@@ -373,3 +373,8 @@ void broker_info(struct broker *b, pigeon_info *info)
     memcpy(info, &all, size);
     info->size = size;
 }
+
+uint32_t broker_durability(const struct broker *b)
+{
+    return (uint32_t)config_durability_most(b->config);
+}

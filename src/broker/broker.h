@@ -90,3 +90,5 @@ void broker_note_connected(struct broker *b);
 /* Ends the connection of a client id, if it is at home on this loop. hooks/ tells every loop, so
  * each looks for itself only: a second order that arrives later would hit the next connection. */
 void broker_kick(struct shard *s, struct str client_id, uint8_t reason, const char *text);
+/* PIGEON_DURABILITY_* of state that is about no message in particular. */
+uint32_t broker_durability(const struct broker *b);

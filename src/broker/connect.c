@@ -477,7 +477,7 @@ static enum step_result step_commit(struct connecting *n)
     n->state = CONNECTING_COMMIT;
     if (!session->durable && !session->will && !session->stored)
         return STEP_CONTINUE;
-    store_unit_begin(hl, PIGEON_DURABILITY_DISK, 0);
+    store_unit_begin(hl, broker_durability(n->shard->broker), 0);
     session_store_put(session, n->expiry_s);
     if (session->will)
         will_store(session);

@@ -197,7 +197,7 @@ static void start(struct session *session, struct delivery *d)
     }
     shard_count(session->shard, N_INFLIGHT, 1);
     if (d->qos == 2 && d->pos) { /* message and packet identifier are committed first [S2] */
-        store_unit_begin(hl, PIGEON_DURABILITY_DISK, STORE_AGAIN);
+        store_unit_begin(hl, broker_durability(session->shard->broker), STORE_AGAIN);
         store_queue_upd(hl, session->number, d->pos, d->packet_id, PIGEON_QUEUE_SENT);
         if (!session_unit_end(session, on_assigned, d->packet_id)) {
             d->state = DELIVERY_ASSIGNED;
@@ -541,7 +541,7 @@ static void received(struct session *session, struct delivery *d)
     struct hook_loop *hl = session->shard->hooks;
     d->state = DELIVERY_RECEIVED;
     if (d->pos) { /* the step is committed before PUBREL [S2] */
-        store_unit_begin(hl, PIGEON_DURABILITY_DISK, STORE_AGAIN);
+        store_unit_begin(hl, broker_durability(session->shard->broker), STORE_AGAIN);
         store_queue_upd(hl, session->number, d->pos, d->packet_id, PIGEON_QUEUE_RECEIVED);
         if (!session_unit_end(session, on_received, d->packet_id))
             return;

@@ -37,7 +37,8 @@ int client_pubrel(struct client *c, uint16_t packet_id, uint8_t reason)
         return -REASON_PROTOCOL_ERROR; /* before PUBREC */
     in->state = INCOMING_RELEASING;
     if (in->stored) {
-        store_unit_begin(hl, PIGEON_DURABILITY_OS, STORE_AGAIN | STORE_TRIM);
+        /* The client may use the identifier anew after PUBCOMP: it must not rise again. */
+        store_unit_begin(hl, broker_durability(c->shard->broker), STORE_AGAIN | STORE_TRIM);
         store_in_del(hl, session->number, packet_id);
         if (!session_unit_end(session, on_deleted, packet_id))
             return 0;

@@ -257,7 +257,7 @@ static void submit(struct subscribe *p)
         finish(p);
         return;
     }
-    store_unit_begin(hl, PIGEON_DURABILITY_DISK, 0);
+    store_unit_begin(hl, broker_durability(p->shard->broker), 0);
     for (uint32_t i = 0; i < p->n; i++)
         if (!p->requests[i].refused)
             put(hl, p, &p->requests[i]);

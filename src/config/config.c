@@ -115,6 +115,16 @@ enum config_durability_level config_durability_of(const struct config *config, s
     return d->preset;
 }
 
+enum config_durability_level config_durability_most(const struct config *config)
+{
+    const struct config_durability *d = &config->durability;
+    enum config_durability_level most = d->preset;
+    for (uint32_t i = 0; i < d->n_filters; i++)
+        if (d->filters[i].level > most)
+            most = d->filters[i].level;
+    return most;
+}
+
 int config_check_open(const struct config *config, bool has_auth, struct diag *d)
 {
     int result = 0;

@@ -205,6 +205,8 @@ bool config_is_loopback(const char *address);
 enum config_durability_level config_durability_of(const struct config *config, struct str topic,
                                                   bool (*match)(struct str filter,
                                                                 struct str topic));
+/* The strictest level that any message has: for state that is about no message in particular. */
+enum config_durability_level config_durability_most(const struct config *config);
 /* The safe first run: a listener that is open to the network while nobody decided who may connect
  * is an error, one per listener. has_auth: some loaded plugin takes part in `authenticate`. 0 or
  * -EINVAL. */

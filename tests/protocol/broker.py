@@ -87,6 +87,7 @@ class Broker:
         self.state_dir = state_dir or os.path.join(self.dir, 'state')
         os.makedirs(self.state_dir, mode=0o700, exist_ok=True)
         self.process = self.address = None
+        self.prefix = []  # words before the command
         self.ports = {}  # of the listeners, by name
         self.log = []  # lines of stderr, all starts
         self._reader, self._wanted = None, {'default'}
@@ -100,7 +101,7 @@ class Broker:
         self.ports = {}
         command = self._mosquitto() if KIND == 'mosquitto' else self._pigeon()
         prefix = shlex.split(os.environ.get('PIGEON_TEST_PREFIX', ''))
-        self.process = subprocess.Popen(prefix + command, stdin=subprocess.DEVNULL,
+        self.process = subprocess.Popen(prefix + self.prefix + command, stdin=subprocess.DEVNULL,
                                         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                                         cwd=self.dir)
         self._reader = threading.Thread(target=self._read_log, args=(self.process.stderr,),
