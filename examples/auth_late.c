@@ -12,9 +12,7 @@
  * complete(), so the thread may read what it points to; cancel() only hastens the answer, which
  * must still be given. */
 #include <pigeon/plugin.h>
-#include <pthread.h>
-#include <signal.h>
-#include <stdlib.h>
+#include <pigeon/thread.h>
 #include <time.h>
 
 struct job {
@@ -105,10 +103,7 @@ static void *work(void *arg)
 {
     struct self *self = arg;
     struct job *job;
-    sigset_t all;
 
-    sigfillset(&all); /* signals are the broker's */
-    pthread_sigmask(SIG_BLOCK, &all, NULL);
     pthread_mutex_lock(&self->lock);
     while ((job = take(self)) != NULL) {
         pthread_mutex_unlock(&self->lock);
@@ -213,7 +208,7 @@ static int32_t create(const pigeon_host *host, const pigeon_conf *conf, void **o
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&self->news, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    if (pthread_create(&self->thread, NULL, work, self) != 0) {
+    if (pigeon_thread_start(&self->thread, "auth_late", work, self) != PIGEON_OK) {
         pthread_cond_destroy(&self->news);
         pthread_mutex_destroy(&self->lock);
         free(self);

@@ -156,7 +156,8 @@ install_missing gcc g++ libc6-dev meson ninja-build pkg-config python3 libev-dev
     libsqlite3-dev zlib1g-dev libssl-dev libcmocka-dev || record "packages cannot be installed" fail
 standard
 if [ $all = yes ]; then
-    install_missing clang libclang-rt-14-dev mosquitto-clients python3-paho-mqtt nodejs node-mqtt ||
+    install_missing clang libclang-rt-14-dev mosquitto-clients python3-paho-mqtt nodejs node-mqtt \
+        postgresql libpq-dev ||
         record "packages for --all cannot be installed" fail
     clients
     clang_build

@@ -27,6 +27,8 @@ class Build(unittest.TestCase):
                     text = f.read()
                 command = shlex.split(re.search(r'^ \* (cc .*?)(?: \*/)?$', text, re.M).group(1))
                 self.assertEqual(command[-2], '-o')
+                if '-lpq' in command and not os.path.exists('/usr/include/postgresql/libpq-fe.h'):
+                    continue
                 command[-1] = os.path.join(tmp, command[-1])
                 done = subprocess.run(command + ['-Wall', '-Wextra', '-Werror',
                                                  '-Wno-missing-field-initializers'],
