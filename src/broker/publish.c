@@ -41,7 +41,7 @@ static enum step_result ask_about(struct publish *p, uint32_t hook)
     p->ask = (struct ask){ .hook = hook,
                            .who = p->who,
                            .message = message_ref(p->message),
-                           .listener = p->client ? p->client->listener : 0,
+                           .listener = p->who ? p->who->chains : 0, /* a will: its client's */
                            .done = on_verdict };
     p->asking = ask_run(p->shard->hooks, &p->ask) == ASK_WAIT;
     if (!p->asking)

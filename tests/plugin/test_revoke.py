@@ -1,6 +1,7 @@
 """Rights that a plugin pushes and takes back (rule X3 of the plugin ABI), and clients that it sends
 away. What the plugin does: revoke.c."""
 
+import broker
 import mqtt
 from mqtt import AUTH, CONNACK, DISCONNECT, SUBACK
 from plugin_case import PluginCase, plugin
@@ -198,6 +199,22 @@ class RevokeTwoLoops(Revoke):
 
 class RevokeEightLoops(Revoke):
     options = {'plugins': plugin('revoke'), 'threads': 8}
+
+
+class Listener(PluginCase):
+    """The chain of the listener is another one than the broker's own, which asks nobody."""
+    options = {'plugins': plugin('revoke'), 'chains': {'authorize': []},
+               'listeners': [dict(broker.LISTENER, chains={'authorize': ['revoke']})]}
+
+    def test_a_will_is_looked_at_by_the_chain_of_its_listener(self):
+        sub, key = self.subscriber('w/#', name='sub'), self.client('key')
+        for name in ('a', 'b'):
+            c = self.client('plain' + name, will=mqtt.Will('w/' + name, b'gone'))
+            if name == 'a':
+                key.publish('forbid/w/a', qos=1)
+            c.abort()
+        sub.message('w/b', b'gone')
+        self.expect_nothing_from(key, sub)
 
 
 class Kick(PluginCase):

@@ -114,14 +114,20 @@ static const struct remembered *find(const struct entry *e, const struct asked *
     return NULL;
 }
 
+/* Topics and orders both fit into what they are copied to. */
+static void copy(char *to, const char *from)
+{
+    memcpy(to, from, strlen(from) + 1);
+}
+
 static void remember(struct entry *e, const struct asked *q, enum verdict v)
 {
     struct remembered *r = &e->cache[e->n_cached++];
 
     assert_true(e->n_cached <= QUESTIONS);
     *r = (struct remembered){ .hook = q->hook, .verdict = v };
-    strcpy(r->topic, q->topic);
-    strcpy(r->orders, q->orders);
+    copy(r->topic, q->topic);
+    copy(r->orders, q->orders);
 }
 
 static enum verdict by_hook(struct entry *e, const struct asked *q)
@@ -347,7 +353,7 @@ static void random_rules(uint64_t *seed, struct entry *e)
             random_below(seed, 2) ? PIGEON_ACL_SUBSCRIBE : 1 + random_below(seed, PIGEON_ACL_ALL);
         r->verdict = random_below(seed, 2) ? ALLOW : DENY;
         if (random_below(seed, 4) == 0)
-            strcpy(r->filter, "#");
+            copy(r->filter, "#");
         else
             random_text(seed, random_below(seed, 3), r->filter);
     }
@@ -432,16 +438,16 @@ static void check_client(struct world *w, struct model *m, uint64_t *seed)
             random_text(seed, false, q[i].topic);
             memset(q[i].orders, "nnad"[random_below(seed, 4)], N_HOOKED);
         } else if (i > 0 && random_below(seed, 3) == 0) { /* known topic, other orders */
-            strcpy(q[i].topic, again->topic);
+            copy(q[i].topic, again->topic);
             q[i].hook = again->hook;
             q[i].access = again->access;
             if (again->access == PIGEON_ACL_PUBLISH && random_below(seed, 2))
                 q[i].hook =
                     PIGEON_HOOK_AUTHORIZE_PUBLISH + PIGEON_HOOK_AUTHORIZE_WILL - again->hook;
             if (again->access == PIGEON_ACL_DELIVER)
-                strcpy(q[i].orders, again->orders);
+                copy(q[i].orders, again->orders);
             if (again->access == PIGEON_ACL_SUBSCRIBE && random_below(seed, 2))
-                strcpy(q[i].orders, again->orders);
+                copy(q[i].orders, again->orders);
             again = &q[i];
         }
         check_question(w, m, who, &q[i]);
