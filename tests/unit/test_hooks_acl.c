@@ -207,6 +207,41 @@ static void a_required_plugin_without_rules_for_the_client_denies(void **state)
     world_fini(&w);
 }
 
+/* An order finds no client that is between two loops: neither of them has it. */
+static void rules_that_change_loops_do_not_miss_an_order(void **state)
+{
+    struct identity *who = client_new(0), *there = client_new(1), *back = client_new(0);
+    const pigeon_str other = { .ptr = "another", .len = 7 }, none = { .ptr = "", .len = 0 };
+    struct instance *p0;
+    struct world w;
+
+    (void)state;
+    world_init(&w, 2);
+    world_link(&w, "p0.so", "p0.so");
+    assert_int_equal(world_start(&w), 0);
+    p0 = plugin_instance(hooks_find(w.hooks, "p0"), 0);
+    /* Orders that were carried out before it left are no reason. */
+    assert_int_equal(p0->host.invalidate(p0, other, none), PIGEON_OK);
+    for (uint32_t i = 0; i < 2; i++)
+        loop_turn(loop_group_at(w.loops, i), false);
+    assert_int_equal(ask_now(&w, PIGEON_HOOK_AUTHENTICATE, who, "", "G"), PIGEON_ALLOW);
+    assert_int_equal(identity_move_rules(there, who), 0);
+    assert_int_equal(identity_arrive(there, hooks_loop(w.hooks, 1)), 0);
+    assert_true(acl_checks_deliver(there));
+    assert_false(identity_is_revoked(there));
+    assert_int_equal(identity_move_rules(back, there), 0);
+    assert_int_equal(p0->host.invalidate(p0, none, none), PIGEON_OK);
+    for (uint32_t i = 0; i < 2; i++)
+        loop_turn(loop_group_at(w.loops, i), false);
+    assert_false(identity_is_revoked(back));
+    assert_int_equal(identity_arrive(back, hooks_loop(w.hooks, 0)), 0);
+    assert_true(identity_is_revoked(back));
+    identity_unref(&who);
+    identity_unref(&there);
+    identity_unref(&back);
+    world_fini(&w);
+}
+
 /* ---- the rules alone ----------------------------------------------------------------- */
 
 static int32_t decide(const struct acl *acl, uint32_t access, const char *topic)
@@ -423,6 +458,7 @@ int main(void)
         cmocka_unit_test(a_remembered_denial_keeps_its_reason_and_text),
         cmocka_unit_test(a_verdict_under_way_while_it_is_taken_back_is_not_remembered),
         cmocka_unit_test(rules_of_an_authenticate_that_began_before_do_not_let_in),
+        cmocka_unit_test(rules_that_change_loops_do_not_miss_an_order),
         cmocka_unit_test(a_required_plugin_without_rules_for_the_client_denies),
         cmocka_unit_test(a_deny_that_only_intersects_a_filter_arms_the_deliver_check),
         cmocka_unit_test(rules_about_topics_of_the_server_must_name_them),
