@@ -80,7 +80,7 @@ static const pigeon_sub *copy_sub(struct rows *rows, const pigeon_sub *from)
     *to = *from;
     to->filter = copy(rows, from->filter);
     to->effective = copy(rows, from->effective);
-    to->share = copy(rows, from->share);
+    to->share = from->share.ptr ? copy(rows, from->share) : rows_z(rows, "");
     return to;
 }
 

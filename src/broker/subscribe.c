@@ -294,7 +294,11 @@ static void judge(struct subscribe *p, struct request *r)
     const struct ask_value *filter = ask_value_last(&p->ask, VALUE_FILTER);
     if (p->ask.verdict != PIGEON_ALLOW) {
         r->refused = true;
-        r->code = p->ask.reason ? p->ask.reason : REASON_NOT_AUTHORIZED;
+        /* A plugin may give any reason; SUBACK does not have them all. */
+        r->code = reason_is_allowed(p->ask.reason, PACKET_SUBACK) ? p->ask.reason
+                                                                  : REASON_NOT_AUTHORIZED;
+        if (!reason_is_error(r->code))
+            r->code = REASON_NOT_AUTHORIZED;
         log_info(p->shard->log, "subscribe_denied", LS("client", identity_id(p->client->who)),
                  LS("filter", r->key), LZ("plugin", p->ask.plugin ? p->ask.plugin : "-"),
                  LU("reason", r->code));

@@ -68,12 +68,19 @@ static void send_long_ack(struct conn *c, struct ack_packet *p)
     conn_wrote(c, (enum packet_type)p->type, n);
 }
 
+uint8_t conn_reason(uint8_t reason, enum packet_type type)
+{
+    return !reason_is_error(reason) || reason_is_allowed(reason, type) ? reason
+                                                                       : REASON_NOT_AUTHORIZED;
+}
+
 void conn_send_ack(struct client *client, uint8_t type, uint16_t packet_id, uint8_t reason,
                    const char *text)
 {
     struct conn *c = conn_of(client);
     if (c->state != CONN_ONLINE)
         return;
+    reason = conn_reason(reason, (enum packet_type)type);
     struct ack_packet p = { .type = type, .reason = reason, .packet_id = packet_id };
     p.reason_string = conn_reason_string(c, (enum packet_type)type, text);
     if (p.reason_string.ptr) {

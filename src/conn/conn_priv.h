@@ -195,6 +195,8 @@ void conn_send_ack(struct client *client, uint8_t type, uint16_t packet_id, uint
  * lost. Then conn_wrote(c, type, n). */
 uint8_t *conn_reserve(struct conn *c, size_t n);
 void conn_wrote(struct conn *c, enum packet_type type, size_t n);
+/* A plugin may give any reason; what MQTT has not got for that acknowledgement becomes 0x87. */
+uint8_t conn_reason(uint8_t reason, enum packet_type type);
 /* Reason String that may go into a packet of that type [MQTT-3.1.2-29]. */
 struct str conn_reason_string(const struct conn *c, enum packet_type type, const char *text);
 

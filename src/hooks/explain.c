@@ -157,7 +157,8 @@ static void on_seen(struct ask_observer *observer, const struct ask *ask,
     row->required = ask->required_passed;
     row->ns = seen->ns;
     row->plugin = rows_z(&e->rows, seen->step->inst->plugin->name);
-    if (seen->verdict == PIGEON_DENY) {
+    /* `require` makes a denial of what abstains. */
+    if (seen->verdict == PIGEON_DENY || (seen->is_final && ask->verdict == PIGEON_DENY)) {
         row->reason = ask->reason ? ask->reason : REASON_NOT_AUTHORIZED;
         row->text = rows_z(&e->rows, ask->text);
     }
