@@ -100,7 +100,8 @@ typedef struct pigeon_op {
 } pigeon_op;
 
 #define PIGEON_UNIT_MATCHED 1u /* [shared] recipients were computed from the table: check table_rev */
-#define PIGEON_UNIT_TRIM    2u /* only deletions: must work on a full engine                        */
+#define PIGEON_UNIT_TRIM    2u /* only deletions, and SESSION_PUT or _OFF of a session that is there: must work on a
+                                  full engine                                                       */
 
 typedef struct pigeon_unit {
     uint32_t   size;

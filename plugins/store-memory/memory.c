@@ -28,7 +28,8 @@ static int32_t unit_make(struct memory *m, const pigeon_batch *batch, const pige
             return PIGEON_E_GONE;
         int32_t r = op_make(m, op, &made[*r_n]);
         bytes += made[*r_n].bytes;
-        if (r == PIGEON_OK && m->max_bytes && made[*r_n].bytes && bytes > m->max_bytes)
+        if (r == PIGEON_OK && m->max_bytes && !(unit->flags & PIGEON_UNIT_TRIM) &&
+            made[*r_n].bytes && bytes > m->max_bytes)
             r = PIGEON_E_FULL;
         if (r != PIGEON_OK) {
             op_unmake(m, &made[*r_n]);

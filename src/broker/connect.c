@@ -477,7 +477,9 @@ static enum step_result step_commit(struct connecting *n)
     n->state = CONNECTING_COMMIT;
     if (!session->durable && !session->will && !session->stored)
         return STEP_CONTINUE;
-    store_unit_begin(hl, broker_durability(n->shard->broker), 0);
+    /* Whoever comes back to a stored session must get in on a full disk, too: only so its queue is emptied. */
+    store_unit_begin(hl, broker_durability(n->shard->broker),
+                     session->stored && !session->will ? STORE_TRIM : 0);
     session_store_put(session, n->expiry_s);
     if (session->will)
         will_store(session);

@@ -386,7 +386,7 @@ void session_detached(struct session **p)
     }
     session_set_online(session, false);
     deliver_park(session);
-    store_unit_begin(session->shard->hooks, PIGEON_DURABILITY_OS, STORE_AGAIN);
+    store_unit_begin(session->shard->hooks, PIGEON_DURABILITY_OS, STORE_AGAIN | STORE_TRIM);
     if (session->stored_expiry_s != session->expiry_s) /* DISCONNECT gave another one */
         session_store_put(session, session->expiry_s);
     store_session_off(session->shard->hooks, session->number,

@@ -28,7 +28,7 @@ void store_wait_cancel(struct store_wait *w); /* fine when it does not wait */
  * the wait goes on. Kept units keep their order, later AGAIN units line up behind them; TRIM units do not,
  * they make the room. */
 #define STORE_AGAIN 1u
-#define STORE_TRIM  2u /* only deletions */
+#define STORE_TRIM  2u /* only deletions, and changes of a session that is there */
 
 /* One unit is open at a time. What cannot be kept (no memory) makes store_unit_end return -ENOMEM. */
 void store_unit_begin(struct hook_loop *hl, uint32_t durability, uint32_t flags);

@@ -447,6 +447,23 @@ static void deletions_work_on_a_full_store_and_make_room(void **state)
     assert_true(fill_up(r) >= n - 1); /* all of it has come back */
 }
 
+static void a_session_that_is_there_changes_on_a_full_store(void **state)
+{
+    struct rig *r = *state;
+
+    if (!rig_can_be_full())
+        isolate_skip("this store cannot be asked for it");
+    fill_up(r);
+    session_put(r, 1, "c");
+    r->flags = PIGEON_UNIT_TRIM;
+    commit_ok(r);
+    due_op(r, PIGEON_OP_SESSION_OFF, 1, 60000);
+    r->flags = PIGEON_UNIT_TRIM;
+    commit_ok(r);
+    assert_int_equal(scan(r, PIGEON_SCAN_SESSIONS, 1), 1);
+    assert_in_range(r->rows[0].due_in_ms, 1, 60000);
+}
+
 static void room_is_not_lost_by_refusals(void **state)
 {
     struct rig *r = *state;
@@ -480,6 +497,7 @@ const struct store_case batch_cases[] = {
     CASE(a_lasting_store_remembers_everything),
     CASE(a_full_store_refuses_and_keeps_what_it_has),
     CASE(deletions_work_on_a_full_store_and_make_room),
+    CASE(a_session_that_is_there_changes_on_a_full_store),
     CASE(room_is_not_lost_by_refusals),
 };
 const size_t n_batch_cases = PIGEON_COUNT(batch_cases);
