@@ -17,8 +17,9 @@ typedef struct pigeon_control {
     const pigeon_command *commands; /* constant */
     uint32_t ncommands;
     uint32_t command_stride;
-    /* [loop] Answers with host->reply(req, json) and PIGEON_OK, with an error, or PIGEON_PENDING, then reply
-     * and complete(). `args` is a JSON object. */
+    /* [loop] Answers with host->reply(req, json) and PIGEON_OK, with an error (and set_reason for its text), or
+     * PIGEON_PENDING, then reply and complete(). `args` is a JSON object. Asked on one instance: the single one,
+     * or the first; by whom: pigeon_admin.call. */
     int32_t (*command)(void *self, pigeon_req *req, pigeon_str name, pigeon_str args);
 } pigeon_control;
 
