@@ -1,5 +1,6 @@
 """pigeon.admin/1: lists, bans, the end of sessions, commands of plugins."""
 
+import socket
 import unittest
 
 import mqtt
@@ -190,6 +191,31 @@ class Crowd(AdminCase):
             self.assertEqual(len(rows), len(set(rows)))
             self.assertEqual({r for r in rows if '-stay' in r or 'stay' in r},
                              {self.id(f'stay{i}') for i in range(300)})
+
+
+class Multitude(AdminCase):
+    options = {'plugins': plugin('probe'), 'allow_anonymous': True}
+    N = 10000
+
+    def visit(self, name):
+        """A session that stays behind."""
+        with socket.create_connection(self.broker.address, mqtt.DEADLINE) as s:
+            s.sendall(mqtt.connect(name, props_={'session_expiry_interval': 3600}) + mqtt.disconnect())
+            while s.recv(4096):
+                pass
+
+    def test_ten_thousand_sessions_are_listed_once_while_others_come(self):
+        for i in range(self.N):
+            self.visit(f'stay{i}')
+        for round_ in range(3):
+            number = self.order('list', list=SESSIONS, pattern='*')
+            for i in range(50):
+                self.visit(f'come{round_}-{i}')
+            answers = self.until_done(number)
+            rows = [r['client_id'] for a in answers for r in a['rows']]
+            self.assertLessEqual(max(len(a['rows']) for a in answers), 100)
+            self.assertEqual(len(rows), len(set(rows)))
+            self.assertEqual(sum(r.startswith('stay') for r in rows), self.N)
 
 
 class Bans(AdminCase):
