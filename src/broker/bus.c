@@ -116,6 +116,7 @@ bool bus_send_parcel(struct bus *bus, struct outgoing_parcel *p)
     default:
         log_warn(bus->log, "bus_parcel_refused", LI("error", error),
                  LU("bytes", buf_len(&p->body)));
+        events_error(bus_shard(bus)->hooks, error, "the bus refused a parcel");
         list_remove(&p->link);
         parcel_end(p, false);
         return true;
