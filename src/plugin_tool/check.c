@@ -9,7 +9,8 @@
 #include <time.h>
 
 static const char help[] =
-    "usage: pigeon-plugin check [--store] [--json] [--timeout SECONDS] FILE.so [KEY=VALUE...]\n"
+    "usage: pigeon-plugin check [--store] [--json] [--timeout SECONDS] [--only TEXT]\n"
+    "                           FILE.so [KEY=VALUE...]\n"
     "\n"
     "Drives a plugin through what it promises, with options as they stand in pigeon.yaml (the "
     "value\n"
@@ -28,6 +29,7 @@ static const char help[] =
     "                     a file in it), full_option=KEY the option that bounds its bytes\n"
     "  --json             one JSON object instead of TAP\n"
     "  --timeout SECONDS  for one case, default 10 (--store: 120)\n"
+    "  --only TEXT        the cases whose name contains it\n"
     "\n"
     "Exit status: 0 all good, 1 a case failed.\n";
 
@@ -38,10 +40,17 @@ static void run_case(void *arg)
     c->fn(c);
 }
 
+bool check_wants(const struct check *check, const char *name)
+{
+    return !check->only || strstr(name, check->only);
+}
+
 bool check_run(const struct check_case *c)
 {
     struct isolate_result result;
 
+    if (!check_wants(c->check, c->name))
+        return true;
     isolate_run(run_case, (void *)(uintptr_t)c, c->check->timeout_ms, &result);
     report_add(c->check->report, c->group, c->name, &result);
     return result.outcome != OUTCOME_FAILED;
@@ -193,6 +202,8 @@ static int parse(int argc, char **argv, struct check *check, bool *r_as_store)
             check->json = true;
         else if (strcmp(argv[i], "--timeout") == 0 && i + 1 < argc)
             r = parse_timeout(argv[++i], check); /* NULL behind the last */
+        else if (strcmp(argv[i], "--only") == 0 && i + 1 < argc)
+            check->only = argv[++i];
         else if (argv[i][0] == '-')
             r = tool_usage("check has no option '%s'", argv[i]);
         else if (!check->path)

@@ -15,6 +15,7 @@ struct check {
     char **options;   /* KEY=VALUE */
     int n_options;
     bool json;
+    const char *only; /* cases whose name contains it; NULL: all */
     int64_t timeout_ms;
     struct report *report;
 };
@@ -36,7 +37,9 @@ void report_add(struct report *r, uint32_t group, const char *name,
 /* Plan or closing bracket; number of failed cases. */
 uint32_t report_end(struct report **r);
 
-/* Runs the case in a child and tells it; true: passed or skipped. */
+/* Is it among those asked for? */
+bool check_wants(const struct check *check, const char *name);
+/* Runs the case in a child and tells it; true: passed, skipped, or not asked for. */
 bool check_run(const struct check_case *c);
 
 /* ---- the groups ---- */
