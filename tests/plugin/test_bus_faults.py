@@ -13,26 +13,28 @@ from mqtt import PUBLISH, V311
 from plugin_case import Broker, judge
 
 
+def retained(case, node, topic):
+    """The retained message of a topic at a node, or None."""
+    c = case.client(node, f'r{os.urandom(3).hex()}')
+    mark = case.topic('mark', c.client_id)
+    c.subscribe(topic, mark)
+    c.publish(mark, b'')  # waits behind retained messages
+    payload = None
+    while (p := c.message()).topic != mark:
+        payload = p.payload
+    c.close()
+    return payload
+
+
 class Join(ClusterCase):
     n_nodes = 3
-
-    def retained(self, node, topic):
-        c = self.client(node, f'r{os.urandom(3).hex()}')
-        mark = self.topic('mark', c.client_id)
-        c.subscribe(topic, mark)
-        c.publish(mark, b'')  # waits behind retained messages
-        payload = None
-        while (p := c.message()).topic != mark:
-            payload = p.payload
-        c.close()
-        return payload
 
     def test_a_node_that_comes_back_learns_everything_and_is_served(self):
         kept, gone, t = self.topic('kept'), self.topic('gone'), self.topic('x')
         pub = self.client(0, 'pub')
         pub.publish(kept, b'before', qos=1, retain=True)
         pub.publish(gone, b'before', qos=1, retain=True)
-        self.until(lambda: self.retained(2, gone) == b'before', 'not there')
+        self.until(lambda: retained(self, 2, gone) == b'before', 'not there')
         there = self.subscriber(1, t)
         since = [len(b.log) for b in self.nodes]
         self.nodes[2].kill()
@@ -45,8 +47,8 @@ class Join(ClusterCase):
             self.nodes[i].wait_log('node_gone node=node2', since[i], mqtt.DEADLINE)
             self.nodes[i].wait_log('node_up node=node2', since[i], mqtt.DEADLINE)
         back = self.subscriber(2, t)
-        self.until(lambda: self.retained(2, kept) == b'meanwhile', 'not told')
-        self.assertIsNone(self.retained(2, gone))
+        self.until(lambda: retained(self, 2, kept) == b'meanwhile', 'not told')
+        self.assertIsNone(retained(self, 2, gone))
         pub.publish(t, b'again')
         self.assertEqual(back.expect(PUBLISH).payload, b'again')
         self.assertEqual(there.expect(PUBLISH).payload, b'again')
@@ -393,21 +395,51 @@ class Hostile(ClusterCase):
         c.publish(t, b'new', qos=1, retain=True)
         n.send(word(6, message(t, b'old', retain=True, plain=False, ms=5)))
         n.send(word(6, message(self.topic('other'), b'other', retain=True, plain=False, ms=5)))
-        self.until(lambda: self._retained(self.topic('other')) == b'other', 'not kept')
-        self.assertEqual(self._retained(t), b'new')
+        self.until(lambda: retained(self, 0, self.topic('other')) == b'other', 'not kept')
+        self.assertEqual(retained(self, 0, t), b'new')
         n.send(word(7, bus_case.u16s(t) + struct.pack('>QQ', 1 << 50, 1)))
-        self.until(lambda: self._retained(t) is None, 'not deleted')
+        self.until(lambda: retained(self, 0, t) is None, 'not deleted')
 
-    def _retained(self, topic):
-        c = self.client(0, f'r{os.urandom(3).hex()}')
-        mark = self.topic('mark', c.client_id)
-        c.subscribe(topic, mark)
-        c.publish(mark, b'')
-        payload = None
-        while (p := c.message()).topic != mark:
-            payload = p.payload
-        c.close()
-        return payload
+
+class Stored(ClusterCase):
+    """A node that comes back with what its store has kept."""
+
+    options = {'persistence': 'sqlite'}
+
+    @classmethod
+    def setUpClass(cls):
+        dirs = broker.plugin_dirs(Broker.binary())
+        if not any(os.path.exists(os.path.join(d, 'store-sqlite.so')) for d in dirs):
+            raise unittest.SkipTest('no store-sqlite in this build')
+        super().setUpClass()
+
+    def test_its_durable_sessions_are_served(self):
+        t = self.topic('x')
+        props = {'session_expiry_interval': 100}
+        self.subscriber(1, t, name='durable', qos=1, props=props).disconnect()
+        since = len(self.nodes[0].log)
+        self.nodes[1].kill()
+        self.nodes[1].start()
+        self.nodes[0].wait_log('node_up node=node1', since, mqtt.DEADLINE)
+        self.known(1)
+        pub = self.client(0, 'pub')
+        self.assertEqual(pub.publish(t, b'while away', qos=1), 0)
+        self.known(1)
+        c = self.client(1, 'durable1', clean=False, session_present=True, props=props)
+        self.assertEqual(c.message().payload, b'while away')
+
+    def test_a_retained_message_of_the_others_wins_over_its_own(self):
+        t = self.topic('x')
+        self.client(1, 'pub').publish(t, b'old', qos=1, retain=True)
+        c = self.subscriber(0, t)
+        self.assertEqual(c.expect(PUBLISH).payload, b'old')
+        since = len(self.nodes[0].log)
+        self.nodes[1].kill()
+        self.client(0, 'pub').publish(t, b'new', qos=1, retain=True)
+        self.nodes[1].start()
+        self.nodes[0].wait_log('node_up node=node1', since, mqtt.DEADLINE)
+        self.until(lambda: retained(self, 1, t) == b'new', 'the old one is still there')
+        self.assertEqual(retained(self, 0, t), b'new')
 
 
 class Start(unittest.TestCase):
