@@ -106,6 +106,7 @@ struct ask_slot *slot_get(struct hook_loop *hl)
 void slot_put(struct ask_slot *slot)
 {
     assert(word_state(atomic_load_explicit(&slot->word, memory_order_relaxed)) == SLOT_FREE);
+    slot->step = NULL; /* of chains that a reload may replace before the slot is used again */
     slot->next = slot->hl->slots.free;
     slot->hl->slots.free = slot;
 }
