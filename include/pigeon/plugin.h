@@ -154,22 +154,22 @@ typedef struct pigeon_manifest {
     PIGEON_NOTE_(id_ "\0" version_ "\0" summary_ "\0" license_ "\0" PIGEON_IDS_ provides_, flags_,  \
                  PIGEON_NARGS_ provides_);                                                          \
     static const pigeon_iface pigeon_provides_[] = { PIGEON_ROWS_ provides_ };                      \
-    PIGEON_QUIET_ const pigeon_plugin pigeon_plugin_v1 = { PIGEON_MAGIC,                                          \
-                                             (uint32_t)sizeof(pigeon_plugin),                       \
-                                             PIGEON_ABI_MAJOR,                                      \
-                                             PIGEON_ABI_MINOR,                                      \
-                                             PIGEON_NEED_MINOR,                                     \
-                                             0,                                                     \
-                                             (flags_),                                              \
-                                             0,                                                     \
-                                             id_,                                                   \
-                                             version_,                                              \
-                                             summary_,                                              \
-                                             license_,                                              \
-                                             pigeon_provides_,                                      \
-                                             PIGEON_COUNT(pigeon_provides_),                        \
-                                             0,                                                     \
-                                             __VA_ARGS__ } PIGEON_LOUD_
+    PIGEON_QUIET_ const pigeon_plugin pigeon_plugin_v1 = { .magic = PIGEON_MAGIC,                   \
+                                                           .size = (uint32_t)sizeof(pigeon_plugin), \
+                                                           .abi_major = PIGEON_ABI_MAJOR,           \
+                                                           .abi_minor = PIGEON_ABI_MINOR,           \
+                                                           .need_minor = PIGEON_NEED_MINOR,         \
+                                                           .rsv = 0,                                \
+                                                           .flags = (flags_),                       \
+                                                           .rsv2 = 0,                               \
+                                                           .id = id_,                               \
+                                                           .version = version_,                     \
+                                                           .summary = summary_,                     \
+                                                           .license = license_,                     \
+                                                           .provides = pigeon_provides_,            \
+                                                           .nprovides = PIGEON_COUNT(pigeon_provides_),\
+                                                           .rsv3 = 0,                               \
+                                                           __VA_ARGS__ } PIGEON_LOUD_
 
 #define PIGEON_NOTE_(text_, flags_, nprovides_)                                                     \
     __attribute__((used, section(".note.pigeon"), aligned(4))) static const struct pigeon_note_ {                                                                     \
