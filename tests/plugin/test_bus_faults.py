@@ -3,6 +3,7 @@ or does not move, others that talk nonsense."""
 
 import os
 import struct
+import threading
 import unittest
 
 import broker
@@ -262,6 +263,32 @@ class Frozen(ClusterCase):
 
 class FrozenParked(Frozen):
     faults = {'buffer': '64k', 'park': True}
+
+
+class Flood(ClusterCase):
+    """Two nodes that have more for one another than fits: nobody waits for ever, nothing is lost."""
+
+    n_nodes = 2
+    options = {'bus_queue': '1M'}
+    faults = {'buffer': '64k'}
+
+    def test_both_go_on(self):
+        n, topics = 5000, [self.topic('0'), self.topic('1')]
+        subs = [self.subscriber(1 - i, t, qos=1) for i, t in enumerate(topics)]
+        pubs = [self.client(i, f'pub{i}') for i in range(2)]
+        data = [b''.join(mqtt.publish(t, b'%08d' % i + b'x' * 1000, 1, i + 1) for i in range(n))
+                for t in topics]
+        writers = [threading.Thread(target=p.send, args=(d,)) for p, d in zip(pubs, data)]
+        for w in writers:
+            w.start()
+        for c in subs:
+            for i in range(n):
+                self.assertEqual(int(c.expect(PUBLISH).payload[:8]), i)
+        for p in pubs:
+            for i in range(n):
+                p.expect(mqtt.PUBACK, mid=i + 1)
+        for w in writers:
+            w.join()
 
 
 class FrozenGone(ClusterCase):
