@@ -131,10 +131,25 @@ static void on_fatal(int signo)
     raise(signo);
 }
 
+static const int fatal[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT };
+#define N_FATAL (sizeof(fatal) / sizeof(fatal[0]))
+
+/* A fault that is blocked kills without a word, and raise() of it does nothing at all. */
+static void unblock(void)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    for (size_t i = 0; i < N_FATAL; i++)
+        sigaddset(&set, fatal[i]);
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
 void crash_thread_begin(void)
 {
     stack_t old, mine = { .ss_size = STACK_SIZE };
 
+    unblock();
     /* A sanitizer takes down the one that it has put up. */
     if (sigaltstack(NULL, &old) < 0 || !(old.ss_flags & SS_DISABLE))
         return;
@@ -146,12 +161,11 @@ void crash_thread_begin(void)
 
 void crash_watch(void)
 {
-    static const int signals[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT };
     struct sigaction action = { .sa_handler = on_fatal, .sa_flags = SA_ONSTACK | SA_RESETHAND };
     void *frame;
 
     backtrace(&frame, 1); /* loads what it needs now, not in a crash */
     crash_thread_begin();
-    for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
-        sigaction(signals[i], &action, NULL);
+    for (size_t i = 0; i < N_FATAL; i++)
+        sigaction(fatal[i], &action, NULL);
 }

@@ -8,5 +8,6 @@
 
 /* For SIGSEGV, SIGBUS, SIGFPE, SIGILL and SIGABRT, on every thread. */
 void crash_watch(void);
-/* Gives the calling thread a stack for the handler, in case that it has used up its own. */
+/* Lets the calling thread be heard, whatever signals it was made with, and gives it a stack for the
+ * handler, in case that it has used up its own. */
 void crash_thread_begin(void);

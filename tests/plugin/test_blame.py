@@ -15,7 +15,9 @@ from plugin_case import NUMBERS, Broker, PluginCase, built, plugin
 
 
 class Crash(unittest.TestCase):
-    """A broker for each test: it does not survive."""
+    """A broker for each crash: it does not survive."""
+
+    n = 0
 
     def setUp(self):
         if broker.KIND != 'pigeon':
@@ -25,7 +27,7 @@ class Crash(unittest.TestCase):
         """Has the plugin do that; (exit status, what the broker said at last)."""
         b = Broker({'plugins': plugin(name)}).start()
         self.addCleanup(b.cleanup)
-        c = mqtt.Client(b, 'c')
+        c = mqtt.Client(b, f'c{self.n}')  # another loop is the client's home
         self.addCleanup(c.close)
         c.connect()
         c.send(mqtt.publish('t', order, qos=1, mid=1))
@@ -35,6 +37,12 @@ class Crash(unittest.TestCase):
         return code, '\n'.join(b.log)
 
     def blamed(self, name, order, signo):
+        """By clients of several loops: which one they live on is drawn anew at each start."""
+        for self.n in range(min(2 * broker.THREADS, 8)):
+            log = self.blamed_once(name, order, signo)
+        return log
+
+    def blamed_once(self, name, order, signo):
         code, log = self.crash(name, order)
         self.assertEqual(code, -signo, log)
         line = next((x for x in log.splitlines() if 'fatal signal' in x), log)
