@@ -95,10 +95,11 @@ static int32_t take_topic(struct list_job *l, struct str text)
         return PIGEON_E_INVAL;
     for (uint32_t i = 1; i < text.len; i += 2) {
         int high = hex_digit(text.ptr[i]), low = hex_digit(text.ptr[i + 1]);
-        char byte = (char)(high << 4 | low);
+        char byte;
 
         if (high < 0 || low < 0)
             return PIGEON_E_INVAL;
+        byte = (char)(high << 4 | low);
         if (buf_append(&l->list.scan.position, &byte, 1))
             return PIGEON_E_NOMEM;
     }

@@ -13,10 +13,11 @@ struct self {
     const pigeon_host *h;
     const pigeon_admin *admin;
     pigeon_subscription *sub;
+    struct order *orders; /* all of them: a cancelled one is told no end */
 };
 
 struct order {
-    struct self *s;
+    struct order *next;
     char id[32];
     char cancel_after; /* the first rows */
 };
@@ -317,8 +318,6 @@ static void on_rows(void *self, void *arg, pigeon_job job, const pigeon_rows *ro
     answer(s, &j);
     if (is_last && s->admin->cancel(s->h->inst, job) != PIGEON_E_GONE)
         abort(); /* over is over */
-    if (is_last)
-        free(o);
 }
 
 static void on_reply(void *self, void *arg, pigeon_job job, int32_t status, pigeon_str json,
@@ -335,7 +334,6 @@ static void on_reply(void *self, void *arg, pigeon_job job, int32_t status, pige
     str(&j, "text", why);
     put(&j, "\"done\":1}");
     answer(self, &j);
-    free(o);
 }
 
 static void on_done(void *self, void *arg, int32_t status)
@@ -346,7 +344,6 @@ static void on_done(void *self, void *arg, int32_t status)
     num(&j, "status", status);
     put(&j, "\"done\":1}");
     answer(self, &j);
-    free(o);
 }
 
 /* ---- orders -----------------------------------------------------------------------------------
@@ -469,7 +466,6 @@ static int32_t obey(struct self *s, const char *what, const pigeon_msg *m, struc
         return s->admin->session_delete(inst, value(m, "client_id"), on_done, o);
     if (strcmp(what, "retained_delete") == 0)
         return s->admin->retained_delete(inst, value(m, "filter"), on_done, o);
-    free(o);
     if (strcmp(what, "cancel") == 0)
         return s->admin->cancel(inst, number(m, "job"));
     if (strcmp(what, "ban") == 0)
@@ -498,7 +494,8 @@ static int32_t on_order(void *self, void *arg, pigeon_token token, const pigeon_
     (void)token;
     if (!o)
         abort();
-    o->s = s;
+    o->next = s->orders;
+    s->orders = o;
     snprintf(o->id, sizeof(o->id), "%.*s", (int)id.len, id.ptr ? id.ptr : "");
     snprintf(of, sizeof(of), "%s", o->id);
     r = obey(s, what, msg, o, &job);
@@ -529,7 +526,15 @@ static int32_t create(const pigeon_host *host, const pigeon_conf *conf, void **o
 
 static void destroy(void *self)
 {
-    free(self);
+    struct self *s = self;
+
+    while (s->orders) {
+        struct order *o = s->orders;
+
+        s->orders = o->next;
+        free(o);
+    }
+    free(s);
 }
 
 /* Passwords are orders, too: R another client id, V no. */
