@@ -415,6 +415,9 @@ int32_t db_unit(void *self, const pigeon_batch *batch, const pigeon_unit *u, uin
 
     if (r != PIGEON_OK)
         return r;
+    /* The reserve is for deletions. */
+    if (db->reserve_is_used && !(u->flags & PIGEON_UNIT_TRIM))
+        return PIGEON_E_FULL;
     if (!with_savepoint)
         return apply_ops(db, batch, u, r_gone);
     r = db_run(db, S_SAVE);

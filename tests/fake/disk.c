@@ -40,6 +40,7 @@ struct file { /* written to since its last sync */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct file *files[FILES_MAX];
 static atomic_long n_writes, n_syncs;
+static off_t n_freed; /* under the lock */
 
 static void *next(const char *name)
 {
@@ -92,14 +93,40 @@ static long fault(const char *kind)
     return f && strncmp(f, kind, len) == 0 && f[len] == ':' ? strtol(f + len + 1, NULL, 10) : 0;
 }
 
-static bool write_fails(void)
+/* A write that makes a file larger takes from what was freed. */
+static bool has_no_room(int fd, off_t end)
+{
+    struct stat st;
+    bool none = false;
+
+    if (!fault("full") || fstat(fd, &st) < 0)
+        return false;
+    pthread_mutex_lock(&lock);
+    if (!is_full())
+        n_freed = 0;
+    else if (end > st.st_size && end - st.st_size > n_freed)
+        none = true;
+    else if (end > st.st_size)
+        n_freed -= end - st.st_size;
+    pthread_mutex_unlock(&lock);
+    if (none)
+        errno = ENOSPC;
+    return none;
+}
+
+static void freed(off_t bytes)
+{
+    pthread_mutex_lock(&lock);
+    n_freed += bytes;
+    pthread_mutex_unlock(&lock);
+}
+
+static bool write_fails(int fd, off_t end)
 {
     long n = atomic_fetch_add(&n_writes, 1) + 1;
 
-    if (fault("full") && n >= fault("full") && is_full()) {
-        errno = ENOSPC;
+    if (has_no_room(fd, end))
         return true;
-    }
     if (fault("write") && n >= fault("write")) {
         errno = EIO;
         return true;
@@ -170,6 +197,16 @@ static void copy(int from, int to, off_t at, size_t len)
     }
 }
 
+/* Of a file one directory down. */
+static void make_parent(char *path)
+{
+    char *slash = strrchr(path, '/');
+
+    *slash = '\0';
+    mkdir(path, 0700);
+    *slash = '/';
+}
+
 static void synced(int fd, const char *name)
 {
     int (*truncate_)(int, off_t) = next("ftruncate");
@@ -183,6 +220,7 @@ static void synced(int fd, const char *name)
     snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
     from = open(path, O_RDONLY | O_CLOEXEC);
     snprintf(path, sizeof(path), "%s/%s", setting("DISK_SHADOW"), name);
+    make_parent(path);
     to = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     pthread_mutex_lock(&lock);
     f = file_named(name);
@@ -209,7 +247,7 @@ static ssize_t write_at(int fd, const void *buf, size_t len, off_t at)
 
     if (!name_of(fd, name))
         return real(fd, buf, len, at);
-    if (write_fails())
+    if (write_fails(fd, at + (off_t)len))
         return -1;
     n = real(fd, buf, len, at);
     changed(name, at, n);
@@ -235,7 +273,7 @@ __attribute__((visibility("default"))) ssize_t write(int fd, const void *buf, si
 
     if (!name_of(fd, name))
         return real(fd, buf, len);
-    if (write_fails())
+    if (write_fails(fd, lseek(fd, 0, SEEK_CUR) + (off_t)len))
         return -1;
     n = real(fd, buf, len);
     if (n > 0)
@@ -247,10 +285,16 @@ static int set_size(int fd, off_t size)
 {
     int (*real)(int, off_t) = next("ftruncate");
     char name[PATH_MAX];
-    int r = real(fd, size);
+    struct stat st;
+    int r;
 
-    if (r == 0 && name_of(fd, name))
+    if (!name_of(fd, name) || fstat(fd, &st) < 0)
+        return real(fd, size);
+    r = real(fd, size);
+    if (r == 0) {
         resized(name);
+        freed(st.st_size > size ? st.st_size - size : 0);
+    }
     return r;
 }
 
@@ -272,7 +316,7 @@ static int allocate(int fd, off_t at, off_t len)
 
     if (!name_of(fd, name))
         return real(fd, at, len);
-    if (write_fails())
+    if (write_fails(fd, at + len))
         return errno;
     r = real(fd, at, len);
     if (r == 0)
@@ -330,9 +374,14 @@ static bool shadow_of(const char *path, char shadow[PATH_MAX])
 __attribute__((visibility("default"))) int unlink(const char *path)
 {
     int (*real)(const char *) = next("unlink");
+    const char *dir = setting("DISK_DIR");
     char shadow[PATH_MAX];
+    struct stat st;
+    bool is_ours = dir && strncmp(path, dir, strlen(dir)) == 0 && stat(path, &st) == 0;
     int r = real(path);
 
+    if (r == 0 && is_ours)
+        freed(st.st_size);
     if (r == 0 && shadow_of(path, shadow))
         real(shadow);
     return r;

@@ -1,0 +1,532 @@
+#include "db.h"
+#include "lockfile.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PROBE_NS INT64_C(1000000000)
+
+int64_t db_now_ms(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_REALTIME, &ts);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* LevelDB tells what happened in words only. */
+int32_t db_status(struct db *db, char *m_error)
+{
+    int32_t status = PIGEON_E_IO;
+
+    if (!m_error)
+        return PIGEON_OK;
+    if (strstr(m_error, strerror(ENOSPC)) || strstr(m_error, strerror(EDQUOT)) ||
+        strstr(m_error, strerror(EROFS)))
+        status = PIGEON_E_FULL;
+    snprintf(db->error, sizeof(db->error), "%s: %s", db->path, m_error);
+    db->is_full = db->is_full || status == PIGEON_E_FULL;
+    leveldb_free(m_error);
+    return status;
+}
+
+/* ---- reading --------------------------------------------------------------------------------- */
+
+int32_t db_get(struct db *db, struct bytes key, struct bytes *r_value, char **r_owned)
+{
+    const struct overlay_entry *e = overlay_find(&db->changes, key);
+    char *error = NULL, *value;
+    size_t len;
+
+    *r_owned = NULL;
+    if (e && !e->value)
+        return PIGEON_E_GONE;
+    if (e) { /* of its own, too: what is done with it may change the overlay */
+        value = malloc(e->value_len + 1);
+        if (!value)
+            return PIGEON_E_NOMEM;
+        memcpy(value, e->value, e->value_len);
+        *r_value = (struct bytes){ .ptr = value, .len = e->value_len };
+        *r_owned = value;
+        return PIGEON_OK;
+    }
+    value = leveldb_get(db->ldb, db->read, key.ptr, key.len, &len, &error);
+    if (error)
+        return db_status(db, error);
+    if (!value)
+        return PIGEON_E_GONE;
+    *r_value = (struct bytes){ .ptr = value, .len = len };
+    *r_owned = value; /* leveldb_free is free */
+    return PIGEON_OK;
+}
+
+int32_t db_put(struct db *db, struct bytes key, struct bytes value)
+{
+    return overlay_set(&db->changes, key, value) ? PIGEON_E_NOMEM : PIGEON_OK;
+}
+
+int32_t db_del(struct db *db, struct bytes key)
+{
+    return overlay_set(&db->changes, key, (struct bytes){ 0 }) ? PIGEON_E_NOMEM : PIGEON_OK;
+}
+
+void keys_fini(struct keys *keys)
+{
+    for (size_t i = 0; i < keys->n; i++)
+        free((char *)keys->key[i].ptr);
+    free(keys->key);
+    *keys = (struct keys){ 0 };
+}
+
+static int32_t keys_add(struct keys *keys, struct bytes key)
+{
+    char *copy;
+
+    if (keys->n == keys->size) {
+        size_t size = keys->size ? keys->size * 2 : 16;
+        struct bytes *more = realloc(keys->key, size * sizeof(*more));
+
+        if (!more)
+            return PIGEON_E_NOMEM;
+        keys->key = more;
+        keys->size = size;
+    }
+    copy = malloc(key.len + 1);
+    if (!copy)
+        return PIGEON_E_NOMEM;
+    memcpy(copy, key.ptr, key.len);
+    keys->key[keys->n++] = (struct bytes){ .ptr = copy, .len = key.len };
+    return PIGEON_OK;
+}
+
+static bool begins_with(struct bytes key, struct bytes prefix)
+{
+    return key.len >= prefix.len && memcmp(key.ptr, prefix.ptr, prefix.len) == 0;
+}
+
+static int32_t committed_keys(struct db *db, struct bytes prefix, db_want_fn want, void *arg,
+                              struct keys *keys)
+{
+    leveldb_iterator_t *it = leveldb_create_iterator(db->ldb, db->read);
+    char *error = NULL;
+    int32_t r = PIGEON_OK;
+
+    leveldb_iter_seek(it, prefix.ptr, prefix.len);
+    for (; r == PIGEON_OK && leveldb_iter_valid(it); leveldb_iter_next(it)) {
+        struct bytes key;
+
+        key.ptr = leveldb_iter_key(it, &key.len);
+        if (!begins_with(key, prefix))
+            break;
+        if ((!want || want(key, arg)) && !overlay_find(&db->changes, key))
+            r = keys_add(keys, key);
+    }
+    leveldb_iter_get_error(it, &error);
+    leveldb_iter_destroy(it);
+    return error ? db_status(db, error) : r;
+}
+
+int32_t db_keys(struct db *db, struct bytes prefix, db_want_fn want, void *arg, struct keys *r_keys)
+{
+    int32_t r;
+
+    *r_keys = (struct keys){ 0 };
+    r = committed_keys(db, prefix, want, arg, r_keys);
+    for (const struct overlay_entry *e = db->changes.first; e && r == PIGEON_OK; e = e->later) {
+        struct bytes key = { .ptr = e->key, .len = e->key_len };
+
+        if (begins_with(key, prefix) && (!want || want(key, arg)) &&
+            overlay_find(&db->changes, key) && e->value)
+            r = keys_add(r_keys, key);
+    }
+    return r;
+}
+
+/* ---- what is in memory ----------------------------------------------------------------------- */
+
+static int32_t load_shared(struct db *db)
+{
+    struct keys bodies, rows;
+    int32_t r = db_keys(db, (struct bytes){ .ptr = "m", .len = 1 }, NULL, NULL, &bodies);
+
+    for (size_t i = 0; i < bodies.n && r == PIGEON_OK; i++) {
+        uint64_t pos = key_number(bodies.key[i], 0);
+        char room[KEY_NUMBERS_MAX];
+
+        r = db_keys(db, key1(room, 'q', pos), NULL, NULL, &rows);
+        if (r == PIGEON_OK && numbers_put(&db->shared, pos))
+            r = PIGEON_E_NOMEM;
+        if (r == PIGEON_OK)
+            *numbers_find(&db->shared, pos) = rows.n;
+        keys_fini(&rows);
+    }
+    keys_fini(&bodies);
+    return r;
+}
+
+int32_t db_load(struct db *db)
+{
+    struct keys keys;
+    int32_t r = db_keys(db, (struct bytes){ .ptr = "s", .len = 1 }, NULL, NULL, &keys);
+
+    numbers_fini(&db->sessions);
+    numbers_fini(&db->shared);
+    for (size_t i = 0; i < keys.n && r == PIGEON_OK; i++)
+        if (numbers_put(&db->sessions, key_number(keys.key[i], 0)))
+            r = PIGEON_E_NOMEM;
+    keys_fini(&keys);
+    return r == PIGEON_OK ? load_shared(db) : r;
+}
+
+/* The largest number in the queue. */
+static void load_last_pos(struct db *db)
+{
+    leveldb_iterator_t *it = leveldb_create_iterator(db->ldb, db->read);
+    struct bytes key;
+
+    leveldb_iter_seek(it, "r", 1);
+    if (leveldb_iter_valid(it))
+        leveldb_iter_prev(it);
+    else
+        leveldb_iter_seek_to_last(it);
+    if (leveldb_iter_valid(it)) {
+        key.ptr = leveldb_iter_key(it, &key.len);
+        if (key.len && key.ptr[0] == 'q' && key_number(key, 0) > db->last_pos)
+            db->last_pos = key_number(key, 0);
+    }
+    leveldb_iter_destroy(it);
+}
+
+/* ---- transactions ---------------------------------------------------------------------------- */
+
+static int32_t open_ldb(struct db *db)
+{
+    char *error = NULL;
+
+    db->ldb = leveldb_open(db->options, db->path, &error);
+    return db_status(db, error);
+}
+
+static bool db_make_room(void *self);
+
+/* After a failed write: see the top of db.h. A new log needs room. */
+static int32_t mend(struct db *db)
+{
+    int32_t r;
+
+    if (!db->is_torn)
+        return PIGEON_OK;
+    if (db->ldb)
+        leveldb_close(db->ldb);
+    db->ldb = NULL;
+    r = open_ldb(db);
+    if (r == PIGEON_E_FULL && db_make_room(db))
+        r = open_ldb(db);
+    db->is_torn = r != PIGEON_OK;
+    return r;
+}
+
+static int32_t db_begin(void *self)
+{
+    struct db *db = self;
+    int32_t r = mend(db);
+
+    overlay_clear(&db->changes);
+    return r;
+}
+
+static int32_t db_commit(void *self, uint32_t durability)
+{
+    struct db *db = self;
+    leveldb_writebatch_t *batch = leveldb_writebatch_create();
+    char *error = NULL;
+    int32_t r;
+
+    for (const struct overlay_entry *e = db->changes.first; e; e = e->later) {
+        if (!overlay_find(&db->changes, (struct bytes){ .ptr = e->key, .len = e->key_len }))
+            continue; /* was taken back */
+        if (e->value)
+            leveldb_writebatch_put(batch, e->key, e->key_len, e->value, e->value_len);
+        else
+            leveldb_writebatch_delete(batch, e->key, e->key_len);
+    }
+    leveldb_writeoptions_set_sync(db->write, durability >= PIGEON_DURABILITY_DISK);
+    leveldb_write(db->ldb, db->write, batch, &error);
+    leveldb_writebatch_destroy(batch);
+    r = db_status(db, error);
+    if (r == PIGEON_OK)
+        overlay_clear(&db->changes);
+    else
+        db->is_torn = true;
+    return r;
+}
+
+static void db_rollback(void *self)
+{
+    struct db *db = self;
+
+    overlay_clear(&db->changes);
+    if (mend(db) == PIGEON_OK)
+        db_load(db);
+}
+
+static int32_t db_rows_mended(void *self, struct journal_cursor *c, struct journal_row *room,
+                              journal_row_fn row, void *arg)
+{
+    int32_t r = mend(self);
+
+    return r == PIGEON_OK ? db_rows(self, c, room, row, arg) : r;
+}
+
+/* ---- room ------------------------------------------------------------------------------------ */
+
+static bool reserve_take(struct db *db)
+{
+    return db->reserve_fd >= 0 && posix_fallocate(db->reserve_fd, 0, db->reserve_bytes) == 0;
+}
+
+static bool db_make_room(void *self)
+{
+    struct db *db = self;
+
+    if (db->reserve_fd < 0 || db->reserve_is_used || ftruncate(db->reserve_fd, 0) < 0)
+        return false;
+    db->reserve_is_used = true;
+    return true;
+}
+
+static bool db_idle(void *self)
+{
+    struct db *db = self;
+    int64_t now;
+
+    if (!db->is_full)
+        return false;
+    now = db->host->now_ns(db->host->inst);
+    if (now - db->probe_at_ns < PROBE_NS)
+        return true;
+    db->probe_at_ns = now;
+    db->is_full = !(db->reserve_fd < 0 || reserve_take(db)) || mend(db) != PIGEON_OK;
+    db->reserve_is_used = db->reserve_is_used && db->is_full;
+    return db->is_full;
+}
+
+static const char *db_error(void *self)
+{
+    return ((struct db *)self)->error;
+}
+
+const struct journal_engine db_engine = {
+    .begin = db_begin,
+    .unit = db_unit,
+    .commit = db_commit,
+    .rollback = db_rollback,
+    .rows = db_rows_mended,
+    .make_room = db_make_room,
+    .idle = db_idle,
+    .error = db_error,
+};
+
+/* ---- opening --------------------------------------------------------------------------------- */
+
+static int32_t refuse(struct db *db, const char *what)
+{
+    char text[700];
+
+    snprintf(text, sizeof(text), "%s: %s", what, db->error);
+    return db->host->fail(db->host->inst, "path", text);
+}
+
+static int32_t lock(struct db *db)
+{
+    char who[64] = "";
+    int64_t pid;
+
+    db->lock_fd = lockfile_take(db->lock_path, &pid);
+    if (db->lock_fd >= 0)
+        return PIGEON_OK;
+    if (pid)
+        snprintf(who, sizeof(who), " (process %lld)", (long long)pid);
+    if (db->lock_fd == -EWOULDBLOCK)
+        snprintf(
+            db->error, sizeof(db->error),
+            "another broker%s uses this store; stop it, or give this one a state_dir of its own",
+            who);
+    else
+        snprintf(db->error, sizeof(db->error), "%.400s: %s", db->lock_path, strerror(-db->lock_fd));
+    return refuse(db, "the store cannot be locked");
+}
+
+static void reserve_open(struct db *db)
+{
+    if (!db->reserve_bytes)
+        return;
+    db->reserve_fd = open(db->reserve_path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (db->reserve_fd >= 0 && !reserve_take(db))
+        db->is_full = true;
+}
+
+static void settings(struct db *db, const pigeon_conf *conf)
+{
+    db->options = leveldb_options_create();
+    db->read = leveldb_readoptions_create();
+    db->write = leveldb_writeoptions_create();
+    db->cache = leveldb_cache_create_lru((size_t)db->host->conf_int(conf, "cache"));
+    db->filter = leveldb_filterpolicy_create_bloom(10);
+    leveldb_options_set_create_if_missing(db->options, 1);
+    leveldb_options_set_paranoid_checks(db->options, 1);
+    leveldb_options_set_cache(db->options, db->cache);
+    leveldb_options_set_filter_policy(db->options, db->filter);
+    leveldb_options_set_write_buffer_size(db->options,
+                                          (size_t)db->host->conf_int(conf, "write_buffer"));
+    leveldb_readoptions_set_verify_checksums(db->read, 1);
+}
+
+static int32_t check_format(struct db *db)
+{
+    struct bytes value, key = { .ptr = "f", .len = 1 };
+    struct reader in;
+    char *owned;
+    uint64_t format;
+    int32_t r = db_get(db, key, &value, &owned);
+
+    if (r == PIGEON_E_GONE) {
+        db->value.len = 0;
+        put_number(&db->value, DB_FORMAT, 4);
+        r = db_put(db, key, writer_bytes(&db->value));
+        return r == PIGEON_OK ? db_commit(db, PIGEON_DURABILITY_DISK) : r;
+    }
+    if (r != PIGEON_OK)
+        return r;
+    in = (struct reader){ .at = value.ptr, .end = value.ptr + value.len };
+    format = take_number(&in, 4);
+    free(owned);
+    if (format == DB_FORMAT)
+        return PIGEON_OK;
+    snprintf(db->error, sizeof(db->error),
+             "%s: its format is %llu, this version knows %d; use the version that wrote it, or a "
+             "newer one",
+             db->path, (unsigned long long)format, DB_FORMAT);
+    return PIGEON_E_NOTSUP;
+}
+
+/* What is broken is left out, what can be read is kept. */
+static int32_t repair(struct db *db)
+{
+    char *error = NULL;
+
+    leveldb_repair_db(db->options, db->path, &error);
+    db->host->log(db->host->inst, PIGEON_LOG_WARN,
+                  "salvage: what could be read was kept, the rest lies in lost/ of the database");
+    return db_status(db, error);
+}
+
+static int32_t open_all(struct db *db, const pigeon_conf *conf)
+{
+    int32_t r = lock(db);
+
+    if (r != PIGEON_OK)
+        return r;
+    if (mkdir(db->path, 0700) < 0 && errno != EEXIST) {
+        snprintf(db->error, sizeof(db->error), "%.400s: %s", db->path, strerror(errno));
+        return refuse(db, "the store cannot be opened");
+    }
+    reserve_open(db);
+    settings(db, conf);
+    if (db->host->conf_int(conf, "salvage"))
+        r = repair(db);
+    db->is_torn = true; /* to be opened */
+    if (r == PIGEON_OK)
+        r = mend(db);
+    if (r == PIGEON_OK)
+        r = check_format(db);
+    if (r == PIGEON_OK)
+        r = db_load(db);
+    if (r != PIGEON_OK)
+        return refuse(db, "the store cannot be opened");
+    load_last_pos(db);
+    return PIGEON_OK;
+}
+
+static char *beside(const char *path, const char *suffix)
+{
+    size_t n = strlen(path) + strlen(suffix) + 1;
+    char *name = malloc(n);
+
+    if (name)
+        snprintf(name, n, "%s%s", path, suffix);
+    return name;
+}
+
+static int32_t name_all(struct db *db, const pigeon_conf *conf)
+{
+    pigeon_str path = db->host->conf_str(conf, "path");
+
+    if (path.len)
+        db->path = beside(path.ptr, "");
+    else if (db->host->state_dir && db->host->state_dir[0])
+        db->path = beside(db->host->state_dir, "/store.leveldb");
+    else
+        return db->host->fail(db->host->inst, "path",
+                              "set state_dir, or path to the directory of the store");
+    if (db->path) {
+        db->lock_path = beside(db->path, "-lock");
+        db->reserve_path = beside(db->path, "-reserve");
+    }
+    return db->lock_path && db->reserve_path ? PIGEON_OK : PIGEON_E_NOMEM;
+}
+
+int32_t db_open(const pigeon_host *host, const pigeon_conf *conf, struct db **r_db)
+{
+    struct db *db = calloc(1, sizeof(*db));
+    int32_t r;
+
+    if (!db)
+        return PIGEON_E_NOMEM;
+    db->host = host;
+    db->lock_fd = db->reserve_fd = -1;
+    db->reserve_bytes = host->conf_int(conf, "reserve");
+    r = overlay_init(&db->changes) ? PIGEON_E_NOMEM : name_all(db, conf);
+    if (r == PIGEON_OK)
+        r = open_all(db, conf);
+    if (r != PIGEON_OK)
+        db_close(&db);
+    else
+        *r_db = db;
+    return r;
+}
+
+void db_close(struct db **db)
+{
+    struct db *d = *db;
+
+    *db = NULL;
+    if (!d)
+        return;
+    if (d->ldb)
+        leveldb_close(d->ldb);
+    if (d->options) {
+        leveldb_options_destroy(d->options);
+        leveldb_readoptions_destroy(d->read);
+        leveldb_writeoptions_destroy(d->write);
+        leveldb_cache_destroy(d->cache);
+        leveldb_filterpolicy_destroy(d->filter);
+    }
+    if (d->reserve_fd >= 0)
+        close(d->reserve_fd);
+    if (d->lock_fd >= 0)
+        close(d->lock_fd);
+    overlay_fini(&d->changes);
+    numbers_fini(&d->sessions);
+    numbers_fini(&d->shared);
+    writer_fini(&d->value);
+    free(d->path);
+    free(d->lock_path);
+    free(d->reserve_path);
+    free(d);
+}

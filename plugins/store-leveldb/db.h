@@ -1,0 +1,66 @@
+/* db.h - a LevelDB database as a store. Used by one thread at a time: the one that opens and closes
+ * it, in between the journal's.
+ *
+ * After a failed write LevelDB's log may end in a torn record, behind which nothing is read again:
+ * the database is closed and opened anew before anything else is written. */
+#pragma once
+#include "numbers.h"
+#include "record.h"
+#include <leveldb/c.h>
+
+#define DB_FORMAT 1
+
+/* Values in `sessions` beside a first position. */
+#define QUEUE_UNKNOWN 0
+#define QUEUE_EMPTY   UINT64_MAX
+
+struct db {
+    const pigeon_host *host;
+    leveldb_t *ldb;
+    leveldb_options_t *options;
+    leveldb_readoptions_t *read;
+    leveldb_writeoptions_t *write;
+    leveldb_cache_t *cache;
+    leveldb_filterpolicy_t *filter;
+    struct overlay changes;  /* of the open transaction */
+    struct numbers sessions; /* that exist; value: where its queue may begin */
+    struct numbers shared;   /* messages of several recipients; value: how many are left */
+    uint64_t last_pos;
+    char *path, *lock_path, *reserve_path;
+    int lock_fd, reserve_fd;
+    int64_t reserve_bytes, probe_at_ns;
+    bool is_full, reserve_is_used, is_torn;
+    struct writer value; /* scratch */
+    char error[512];
+};
+
+/* Errors have been said to the host. */
+int32_t db_open(const pigeon_host *host, const pigeon_conf *conf, struct db **r_db);
+void db_close(struct db **db);
+
+/* A value as the open transaction sees it; *m_owned (free it) or a view into the overlay.
+ * PIGEON_E_GONE: none. */
+int32_t db_get(struct db *db, struct bytes key, struct bytes *r_value, char **r_owned);
+int32_t db_put(struct db *db, struct bytes key, struct bytes value);
+int32_t db_del(struct db *db, struct bytes key);
+/* Keys that begin so and exist, by what is committed and what is not, in no order; want (NULL: all)
+ * chooses. */
+struct keys {
+    struct bytes *key;
+    size_t n, size;
+};
+typedef bool (*db_want_fn)(struct bytes key, void *arg);
+int32_t db_keys(struct db *db, struct bytes prefix, db_want_fn want, void *arg,
+                struct keys *r_keys);
+void keys_fini(struct keys *keys);
+/* What is in memory of sessions and shared messages is made anew, of what is committed and what is
+ * not. */
+int32_t db_load(struct db *db);
+int32_t db_status(struct db *db, char *m_error);
+int64_t db_now_ms(void);
+
+/* apply.c, rows.c */
+int32_t db_unit(void *db, const pigeon_batch *batch, const pigeon_unit *unit, uint32_t *r_gone);
+int32_t db_rows(void *db, struct journal_cursor *c, struct journal_row *room, journal_row_fn row,
+                void *arg);
+extern const struct journal_engine db_engine;
