@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #define PLUGIN "pigeon_plugin_v"
+#define ODR    "__odr_asan." /* AddressSanitizer's shadow of an exported constant */
 
 struct image {
     const unsigned char *data;
@@ -31,6 +32,8 @@ static void count(const struct image *i, const ElfW(Sym) * sym, const ElfW(Shdr)
     if (sym->st_shndx == SHN_UNDEF || bind != STB_GLOBAL ||
         (visibility != STV_DEFAULT && visibility != STV_PROTECTED) ||
         sym->st_name >= strings->sh_size || !memchr(name, '\0', strings->sh_size - sym->st_name))
+        return;
+    if (strncmp(name, ODR, sizeof(ODR) - 1) == 0)
         return;
     if (strncmp(name, PLUGIN, sizeof(PLUGIN) - 1) == 0)
         out->n_plugin++;
