@@ -38,7 +38,7 @@ static const char *state_of(const struct plugin_file *file, int judged)
     return "taken";
 }
 
-/* An id twice, or flags that a default configuration cannot serve. */
+/* An id twice, or what a configuration without a block for it cannot serve. */
 static int judge_more(struct scan *s, const struct plugin_file *file, char *reason, size_t size)
 {
     for (uint32_t i = 0; i < s->n_ids; i++)
@@ -46,6 +46,11 @@ static int judge_more(struct scan *s, const struct plugin_file *file, char *reas
             snprintf(reason, size, "its id %s is that of %s", file->id, s->paths[i]);
             return -EINVAL;
         }
+    if ((file->manifest.flags & PIGEON_F_MAY_BLOCK) &&
+        !(file->manifest.flags & PIGEON_F_ON_DEMAND)) {
+        snprintf(reason, size, "it may block (MAY_BLOCK): it needs `run: worker` in its block");
+        return -EINVAL;
+    }
     return 0;
 }
 
@@ -141,9 +146,8 @@ static void scan_file(struct scan *s, const char *path)
         reason[0] = '\0';
         keep_id(s, &file);
     }
-    if (r == 0 && (file.manifest.flags & PIGEON_F_MAY_BLOCK)) {
-        snprintf(reason, sizeof(reason), "it may block: `run: worker` is needed");
-    }
+    if (r == 0 && (file.manifest.flags & PIGEON_F_MAY_BLOCK))
+        snprintf(reason, sizeof(reason), "its block needs `run: worker`");
     s->n++;
     s->n_refused += r < 0;
     if (s->json)

@@ -199,6 +199,11 @@ class Scan(ToolCase):
         self.assertEqual(found['05-asked.so']['interfaces'], ['pigeon.auth/1'])
         self.assertEqual(tool('scan', self.dir)[0], 1)
 
+    def test_a_plugin_that_may_block_needs_a_block(self):
+        self.put('may-block')
+        found = self.states()['may-block.so']
+        self.assertEqual((found['state'], 'run: worker' in found['reason']), ('refused', True))
+
     def test_no_code_of_a_file_is_run(self):
         source = os.path.join(self.dir, 'x.c')
         with open(source, 'w', encoding='utf-8') as f:
