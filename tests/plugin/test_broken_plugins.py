@@ -5,7 +5,8 @@ RUN:   loads, and misbehaves when a client with any name but `good` connects:
          denied   that client does not come in, everybody else does
          served   nothing else suffers; the log says what was wrong
          dies     the whole process ends by that signal: a plugin is part of it. (C++: an exception
-                  cannot pass through C, so the runtime calls std::terminate, which aborts.)
+                  cannot pass through C, so the runtime calls std::terminate, which aborts.) Its last
+                  words name the plugin.
 """
 
 import os
@@ -144,6 +145,7 @@ class AtRunTime(unittest.TestCase):
             b.kill()
             return
         self.assertEqual(b.process.wait(timeout=30), -by)
+        b.wait_log(f'in plugin {name}, hook authenticate')  # the last words
 
     def lives(self, name, outcome, text):
         b, good = self.started(name)
