@@ -296,7 +296,9 @@ static void missing(struct hooks *hooks, const char *what, const char *name, uin
 {
     log_error(hooks->log, "plugin_not_found", LZ("named_by", what), LZ("plugin", name),
               LZ("reason", "no file of this name in plugins_dir"),
-              LZ("help", "install it, correct the name, or set enabled: false in its block"));
+              LZ("help", "install it, correct the name, or set enabled: false in its block; "
+                         "plugins_dir names every directory that is searched, the packaged one "
+                         "is " PIGEON_PLUGINSDIR));
     (*faults)++;
 }
 
