@@ -30,8 +30,8 @@ static inline void *pigeon_thread_main_(void *arg)
     return begin.fn(begin.arg);
 }
 
-/* Runs fn(arg) on a new thread that bears the name (15 characters of it) and takes no signals:
- * those are the broker's. The thread may call what says [any], and is to be joined in quiesce or
+/* Runs fn(arg) on a new thread that bears the name (15 characters of it) and takes no signals
+ * but those of its own faults: the others are the broker's. The thread may call what says [any], and is to be joined in quiesce or
  * destroy. PIGEON_OK or PIGEON_E_NOMEM. */
 static inline int32_t pigeon_thread_start(pthread_t *thread, const char *name, pigeon_thread_fn fn,
                                           void *arg)
@@ -47,6 +47,11 @@ static inline int32_t pigeon_thread_start(pthread_t *thread, const char *name, p
     begin->arg = arg;
     strncpy(begin->name, name, sizeof(begin->name) - 1);
     sigfillset(&all);
+    sigdelset(&all, SIGSEGV);
+    sigdelset(&all, SIGBUS);
+    sigdelset(&all, SIGFPE);
+    sigdelset(&all, SIGILL);
+    sigdelset(&all, SIGABRT);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     r = pthread_create(thread, NULL, pigeon_thread_main_, begin);
     pthread_sigmask(SIG_SETMASK, &before, NULL);

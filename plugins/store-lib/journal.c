@@ -1,6 +1,5 @@
 #include "journal.h"
-#include <pthread.h>
-#include <signal.h>
+#include <pigeon/thread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -555,16 +554,7 @@ static void metrics(struct journal *j)
 
 static int start(struct journal *j)
 {
-    sigset_t all, before;
-    int r;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    r = pthread_create(&j->thread, NULL, run, j);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (r == 0)
-        pthread_setname_np(j->thread, "pg-store");
-    return r;
+    return pigeon_thread_start(&j->thread, "pg-store", run, j);
 }
 
 static void release(struct journal *j)
