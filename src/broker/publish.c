@@ -97,13 +97,26 @@ static enum step_result step_ask_inbound(struct publish *p)
     return ask_about(p, PIGEON_HOOK_INBOUND);
 }
 
+/* The verdict in `ask` is a denial. Its text goes into the acknowledgement; without memory it does
+ * not. */
+static void deny(struct publish *p, uint32_t why)
+{
+    const struct ask *ask = &p->ask;
+    log_info(p->shard->log, "publish_denied", LS("client", p->who ? identity_id(p->who) : STR("-")),
+             LS("topic", message_topic(p->message)), LZ("plugin", ask->plugin ? ask->plugin : "-"),
+             LU("reason", ask->reason), LZ("text", ask->text));
+    if (ask->text[0] && !p->text)
+        p->text = strdup(ask->text);
+    refuse(p, ask->reason, why);
+}
+
 static enum step_result step_inbound(struct publish *p)
 {
     if (p->ask.hook != PIGEON_HOOK_INBOUND)
         return STEP_CONTINUE;
     take_message(p);
     if (p->ask.verdict != PIGEON_ALLOW)
-        refuse(p, p->ask.reason, PIGEON_DROP_INBOUND);
+        deny(p, PIGEON_DROP_INBOUND);
     ask_fini(&p->ask);
     return STEP_CONTINUE;
 }
@@ -159,13 +172,8 @@ static enum step_result step_authorize(struct publish *p)
         return STEP_CONTINUE;
     take_message(p);
     bool reserved = message_topic(p->message).ptr[0] == '$' && !p->ask.decided;
-    if (p->ask.verdict != PIGEON_ALLOW || reserved) {
-        log_info(p->shard->log, "publish_denied",
-                 LS("client", p->who ? identity_id(p->who) : STR("-")),
-                 LS("topic", message_topic(p->message)),
-                 LZ("plugin", p->ask.plugin ? p->ask.plugin : "-"), LU("reason", p->ask.reason));
-        refuse(p, p->ask.reason, PIGEON_DROP_DENIED);
-    }
+    if (p->ask.verdict != PIGEON_ALLOW || reserved)
+        deny(p, PIGEON_DROP_DENIED);
     ask_fini(&p->ask);
     return STEP_CONTINUE;
 }
@@ -400,6 +408,7 @@ static void publish_free(struct publish *p)
     message_unref(&p->message);
     identity_unref(&p->who);
     free(p->pick);
+    free(p->text);
     pool_put(&s->publish_pool, p);
     shard_publish_done(s);
 }

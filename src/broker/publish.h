@@ -35,14 +35,14 @@ struct publish {
     uint8_t reason; /* 0, or why it was refused */
     uint8_t why;    /* PIGEON_DROP_* that has not been told yet */
     bool asking, blocking, retained, refused, withheld, no_receiver;
-    bool counted;      /* in session.n_store */
-    bool routed;       /* QoS 0 and 1: before the commit */
-    bool answered;     /* has its commit, or needs none: may be routed when its turn comes */
-    bool ends_session; /* a will with which its session ends */
-    int status;        /* of the commit */
-    const char *text;
+    bool counted;          /* in session.n_store */
+    bool routed;           /* QoS 0 and 1: before the commit */
+    bool answered;         /* has its commit, or needs none: may be routed when its turn comes */
+    bool ends_session;     /* a will with which its session ends */
+    int status;            /* of the commit */
+    char *text;            /* what a plugin said about it; owned, NULL: nothing */
     struct bus_pick *pick; /* from another node: whom it is for; owned */
-    publish_done_fn done; /* for who is not a client */
+    publish_done_fn done;  /* for who is not a client */
     void *arg;
 };
 

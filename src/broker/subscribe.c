@@ -31,12 +31,12 @@ struct subscribe {
     uint32_t slot;
     uint16_t packet_id;
     uint8_t packet_type; /* of the answer */
-    uint32_t n_revoked; /* identity_revocations when it began */
+    uint32_t n_revoked;  /* identity_revocations when it began */
     bool asking, submitted, counted;
     struct ask ask;
     struct store_wait wait;
-    char *filters; /* owned copy of the packet's filters */
-    const char *text;
+    char *filters;           /* owned copy of the packet's filters */
+    char *text;              /* what a plugin said about the first that was denied; owned */
     uint32_t n, next, n_new; /* n_new: filters granted that the session does not have yet */
     struct request requests[];
 };
@@ -57,6 +57,7 @@ static void subscribe_free(struct subscribe *p)
         if (p->requests[i].effective.ptr != p->requests[i].filter.ptr)
             str_free(&p->requests[i].effective);
     free(p->filters);
+    free(p->text);
     free(p);
     if (c && --c->n_blocking == 0)
         c->ops->unblock(c);
@@ -295,13 +296,15 @@ static void judge(struct subscribe *p, struct request *r)
     if (p->ask.verdict != PIGEON_ALLOW) {
         r->refused = true;
         /* A plugin may give any reason; SUBACK does not have them all. */
-        r->code = reason_is_allowed(p->ask.reason, PACKET_SUBACK) ? p->ask.reason
-                                                                  : REASON_NOT_AUTHORIZED;
+        r->code =
+            reason_is_allowed(p->ask.reason, PACKET_SUBACK) ? p->ask.reason : REASON_NOT_AUTHORIZED;
         if (!reason_is_error(r->code))
             r->code = REASON_NOT_AUTHORIZED;
         log_info(p->shard->log, "subscribe_denied", LS("client", identity_id(p->client->who)),
                  LS("filter", r->key), LZ("plugin", p->ask.plugin ? p->ask.plugin : "-"),
-                 LU("reason", r->code));
+                 LU("reason", r->code), LZ("text", p->ask.text));
+        if (p->ask.text[0] && !p->text)
+            p->text = strdup(p->ask.text);
     } else if (filter) {
         uint32_t levels = (uint32_t)p->shard->broker->config->limits.topic_levels;
         if (!topic_is_filter(filter->a, levels) || str_dup_r(filter->a, &r->effective)) {

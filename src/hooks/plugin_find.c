@@ -239,8 +239,7 @@ static const char *objection(const struct hooks *hooks, const struct found *f, c
     if (b->run == CONFIG_WORKER)
         return worker_objection(f, b, buf, size);
     if (f->file.manifest.flags & PIGEON_F_MAY_BLOCK)
-        return "it may block (MAY_BLOCK) and must not run on an event loop, as run: inline says; "
-               "set run: worker";
+        return "it may block: set run: worker in its block (the default is inline)";
     return NULL;
 }
 

@@ -58,13 +58,13 @@ int args_parse(int argc, char *const *argv, FILE *err, struct args *r_args)
     int result = args.files && args.options ? 0 : -ENOMEM;
     optind = 0; /* glibc: start anew, also its inner state */
     opterr = 0;
-    while (!result && !args.help && !args.version) {
+    while (!result && !args.help) {
         int letter = getopt_long(argc, argv, "+:c:tp:o:Vh", long_options, NULL);
         if (letter == -1)
             break;
         result = take(letter, argv, err, &args);
     }
-    if (!result && !args.help && !args.version && optind < argc)
+    if (!result && !args.help && optind < argc)
         result = complain(err, "unexpected argument", argv[optind]);
     if (result)
         args_fini(&args);

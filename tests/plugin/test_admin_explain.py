@@ -3,6 +3,7 @@
 import random
 import unittest
 
+import mqtt
 from admin_case import (ALLOW, BY_CACHE, BY_CORE, BY_DEADLINE, BY_END, BY_HOOK, BY_ONLY, BY_RULE,
                         BY_UNASKED, CONNECT, DELIVER, DENY, NEXT, PUBLISH, SUBSCRIBE, AdminCase,
                         plugin)
@@ -51,6 +52,17 @@ class Explained(AdminCase):
         rows = self.explain(SUBSCRIBE, topic='Vxx')
         self.assertEqual((rows[-1]['plugin'], rows[-1]['verdict'], rows[-1]['reason'], rows[-1]['text'],
                           rows[-1]['outcome']), ('p0', DENY, 0x8a, 'because I say so', DENY))
+
+    def test_the_text_of_a_denial_reaches_client_and_log(self):
+        for send, answer in ((mqtt.subscribe([('Vxx', 1)], 5), mqtt.SUBACK),
+                             (mqtt.publish('t/x', b'Vnn', 1, 6), mqtt.PUBACK)):
+            self.c.send(send)
+            p = self.c.expect(answer)
+            self.assertEqual(p.props.get('reason_string'), 'because I say so')
+        self.broker.wait_log('subscribe_denied')
+        self.broker.wait_log('publish_denied')
+        self.assertTrue(all('because I say so' in line for line in self.broker.log
+                            if '_denied' in line and 'plugin=p0' in line))
 
     def test_a_rewrite_is_shown_and_dropped(self):
         rows = self.explain(topic='t/x', payload='Raa', qos=1)

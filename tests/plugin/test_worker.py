@@ -527,8 +527,7 @@ class Refused(PluginCase):
     def test_a_plugin_that_may_block_does_not_run_inline(self):
         code, out = self.judge(plugin('worker_gate'))
         self.assertNotEqual(code, 0)
-        self.assertIn('MAY_BLOCK', out)
-        self.assertIn('run: worker', out)
+        self.assertIn('it may block: set run: worker in its block (the default is inline)', out)
 
     def test_a_store_is_not_run_by_workers(self):
         code, out = self.judge({'store-memory': {'run': 'worker'}}, persistence='memory')

@@ -74,6 +74,19 @@ static void files_and_options_keep_their_order(void **state)
     args_fini(&a);
 }
 
+static void options_behind_version_count(void **state)
+{
+    (void)state;
+    struct args a;
+    char text[200];
+    assert_int_equal(PARSE(&a, text, "-V", "-o", "plugins_dir=[a]", "-c", "f"), 0);
+    assert_true(a.version);
+    assert_int_equal(a.n_options, 1);
+    assert_string_equal(a.options[0], "plugins_dir=[a]");
+    assert_int_equal(a.n_files, 1);
+    args_fini(&a);
+}
+
 static void refused(int result, const char *text, const char *expected)
 {
     assert_int_equal(result, -EINVAL);

@@ -118,7 +118,7 @@ static void damaged_descriptors_are_refused(void **state)
 static void a_plugin_that_may_block_is_refused_inline(void **state)
 {
     (void)state;
-    refused("may-block.so", "must not run on an event loop");
+    refused("may-block.so", "it may block: set run: worker in its block");
 }
 
 static void unstable_interfaces_need_the_operators_leave(void **state)
