@@ -330,6 +330,17 @@ class Core(ReloadCase):
 class Load(ReloadCase):
     """Clients that publish while the configuration changes all the time."""
 
+    def swapped(self, outcome, **options):
+        """Again if a busy machine has kept a loop from coming to rest in time."""
+        for _ in range(5):
+            begin = len(self.broker.log)
+            try:
+                return self.opts(outcome, **options)
+            except mqtt.Timeout:
+                if 'does not come to rest' not in '\n'.join(self.broker.log[begin:]):
+                    raise
+        return self.opts(outcome, **options)
+
     def run_load(self, threads, reloads):
         self.start(threads=threads)
         sub = self.client('sub')
@@ -367,7 +378,7 @@ class Load(ReloadCase):
         for i in range(1, reloads + 1):
             refuse = (-1, -1, i % threads, 99)[i % 4]
             outcome = 'reloaded' if refuse == -1 else 'reload_refused'
-            self.opts(outcome, value=f'{i}', number=i, refuse=refuse)
+            self.swapped(outcome, value=f'{i}', number=i, refuse=refuse)
             if refuse == -1:
                 n_ok, held = n_ok + 1, f'{i}'
             if faults:

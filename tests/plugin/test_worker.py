@@ -198,7 +198,7 @@ class Authentication(GateCase):
 
 class Deadline(GateCase):
     name = 'worker_gate_auth'
-    options = {'plugins': {**gate('worker_gate_auth', deadline='200ms'), **NUMBERS}}
+    options = {'plugins': {**gate('worker_gate_auth', deadline='2s'), **NUMBERS}}
 
     def test_the_deadline_denies_while_the_plugin_blocks(self):
         fifo = self.fifo()
