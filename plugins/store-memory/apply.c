@@ -258,7 +258,8 @@ static bool make_sub(const pigeon_op *op, struct made *made)
     if (!s)
         return false;
     char *at = s->data;
-    s->view = *in;
+    /* Ours is cleared: a broker of another time has a shorter one, or a longer. */
+    memcpy(&s->view, in, in->size < sizeof(s->view) ? in->size : sizeof(s->view));
     s->view.size = sizeof(s->view);
     s->key = put_text(&at, op->key);
     s->view.filter = put_text(&at, in->filter);
