@@ -175,8 +175,8 @@ struct pigeon_subscription {
     struct ask_slot *slot; /* a message the plugin still works on */
     bool gone;
     uint8_t qos;
-    struct mail mail;
-    struct str filter; /* in `data`; with a worker only */
+    struct mail make, end; /* `end` may be on its way while `make` still is; it comes behind it */
+    struct str filter;     /* in `data`; with a worker only */
     char data[];
 };
 
@@ -305,7 +305,7 @@ const char *subscription_plugin(const void *arg)
 
 static void on_subscribe(struct loop *here, struct mail *m)
 {
-    struct pigeon_subscription *sub = container_of(m, struct pigeon_subscription, mail);
+    struct pigeon_subscription *sub = container_of(m, struct pigeon_subscription, make);
     const struct hooks *hooks = sub->inst->hooks;
 
     (void)here;
@@ -351,7 +351,7 @@ static int32_t subscribe(void *inst, pigeon_str filter, uint32_t qos, pigeon_del
     if (!sub)
         return PIGEON_E_NOMEM;
     if (i->plugin->n_workers && loop_current()) {
-        host_post_mail(i, &sub->mail, on_subscribe);
+        host_post_mail(i, &sub->make, on_subscribe);
     } else {
         r = subscribe_here(sub);
         if (r < 0) {
@@ -367,7 +367,7 @@ static int32_t subscribe(void *inst, pigeon_str filter, uint32_t qos, pigeon_del
 static void on_forget(struct loop *here, struct mail *m)
 {
     (void)here;
-    free(container_of(m, struct pigeon_subscription, mail));
+    free(container_of(m, struct pigeon_subscription, end));
 }
 
 static void give_up_slot(struct pigeon_subscription *sub)
@@ -382,7 +382,7 @@ static void give_up_slot(struct pigeon_subscription *sub)
 /* Messages on their way to a worker name the subscription: it is freed behind them. */
 static void on_unsubscribe(struct loop *here, struct mail *m)
 {
-    struct pigeon_subscription *sub = container_of(m, struct pigeon_subscription, mail);
+    struct pigeon_subscription *sub = container_of(m, struct pigeon_subscription, end);
     struct hooks *hooks = sub->inst->hooks;
 
     sub->gone = true;
@@ -406,7 +406,7 @@ static void unsubscribe(pigeon_subscription *sub)
         give_up_slot(sub);
     }
     list_remove(&sub->link);
-    host_post_mail(sub->inst, &sub->mail, on_unsubscribe);
+    host_post_mail(sub->inst, &sub->end, on_unsubscribe);
 }
 
 /* What the plugin has left: the broker must not deliver to it any more. */

@@ -358,6 +358,17 @@ class Services(GateCase):
         self.numbers.grown('cancelled', 1)
         self.assertEqual(self.numbers.get('strayed'), 0)
 
+    def test_a_subscription_may_end_before_the_event_loop_has_made_it(self):
+        for _ in range(10):
+            self.check('flicker')
+        did, pub = self.did('deliver'), self.client('pub')
+        pub.publish('sub/free', 'unheard', qos=1)
+        self.do('subscribe')
+        pub.publish('sub/free', 'heard once', qos=1)
+        did.message('did/deliver', 'heard once')
+        did.expect_nothing()
+        self.do('unsubscribe')
+
 
 class Order(GateCase):
     options = {'plugins': {**gate(workers=1), **NUMBERS}}

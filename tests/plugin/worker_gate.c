@@ -215,6 +215,21 @@ static void do_unsubscribe(struct self *self)
     say(self, "did/unsubscribe", pigeon_z(""));
 }
 
+/* Ends subscriptions before an event loop has heard of them. */
+static void do_flicker(struct self *self)
+{
+    pigeon_subscription *sub[50];
+    void *inst = self->host->inst;
+
+    for (int i = 0; i < 50; i++)
+        if (self->host->subscribe(inst, pigeon_z("sub/#"), 1, on_message, NULL, &sub[i]) !=
+            PIGEON_OK)
+            sub[i] = NULL;
+    for (int i = 0; i < 50; i++)
+        self->host->unsubscribe(sub[i]);
+    say(self, "did/flicker", pigeon_z(""));
+}
+
 static void do_answer(struct self *self)
 {
     if (self->host->complete(self->host->inst, self->token, PIGEON_OK) == PIGEON_E_GONE)
@@ -245,6 +260,8 @@ static void obey(struct self *self, pigeon_str what)
         do_subscribe(self);
     else if (pigeon_eq(what, pigeon_z("unsubscribe")))
         do_unsubscribe(self);
+    else if (pigeon_eq(what, pigeon_z("flicker")))
+        do_flicker(self);
     else if (pigeon_eq(what, pigeon_z("answer")))
         do_answer(self);
     else if (pigeon_eq(what, pigeon_z("loop")))
