@@ -484,17 +484,19 @@ static int go_on(struct ask *ask)
 }
 
 /* Where the exchange stopped. A reload in between may have moved the plugin; without a place in the
- * chain it has no say any more, and what was passed before does not let the client in. */
+ * chain it has no say any more, and what was passed before does not let the client in. Steps name
+ * the first instance of a plugin with workers, the exchange the one that serves the client. */
 static void find_entry(struct ask *ask, const struct exchange *x)
 {
     const struct chain *chain = ask->chain;
+    const struct plugin *p = x->inst->plugin;
 
     ask->entry = x->entry;
     ask->required_passed = x->required_passed;
-    if (x->entry < chain->n && chain->steps[x->entry].inst == x->inst)
+    if (x->entry < chain->n && chain->steps[x->entry].inst->plugin == p)
         return;
     for (ask->entry = 0; ask->entry < chain->n; ask->entry++)
-        if (chain->steps[ask->entry].inst == x->inst)
+        if (chain->steps[ask->entry].inst->plugin == p)
             return;
     ask->required_passed = false;
 }

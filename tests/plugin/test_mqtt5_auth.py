@@ -225,3 +225,20 @@ class Enhanced(PluginCase, SpecCase):
         self.challenge(c, 1)
         c.send(auth('2', reason=0x19))
         c.expect_close(0x82)
+
+
+class EnhancedOfFour(Enhanced):
+    """The same of a plugin with workers: an exchange stays with the one it began with."""
+
+    options = {'plugins': {**plugin('enhanced', run='worker', workers=4), **NUMBERS}}
+    # [MQTT-3.1.2-30] A PUBLISH before the CONNACK: how long the worker takes decides what becomes of it.
+    test_other_packets_wait_for_the_end = None
+
+    def test_clients_of_every_worker_come_in_and_authenticate_again(self):
+        for n in range(24):
+            c = self.online('2', name=f'w{n}')
+            c.send(auth('1', reason=0x19))
+            self.challenge(c, 1)
+            c.send(auth('answer-1'))
+            self.welcome(c, AUTH)
+            c.ping()
