@@ -220,7 +220,7 @@ static int order_build(struct chains *c, const struct chains *old, uint32_t list
 }
 
 /* A plugin that decides and that no chain of its family asks would be a hole: nobody would notice.
- */
+ * A listener that the configuration has no more asks it for the clients it still has only. */
 static int check_missing(const struct chains *c, enum config_chain_family family)
 {
     struct hooks *hooks = c->hooks;
@@ -231,7 +231,7 @@ static int check_missing(const struct chains *c, enum config_chain_family family
         bool has_place = !takes_part(p, family);
 
         for (uint32_t l = 0; l < c->n_listeners && !has_place; l++)
-            has_place = order_has(order_of(c, l, family), p);
+            has_place = (l == 0 || listener_of(c, l)) && order_has(order_of(c, l, family), p);
         if (has_place)
             continue;
         fault(hooks, config_chain_name(family), p->name,

@@ -276,17 +276,27 @@ class Chains(ReloadCase):
         self.assertEqual(self.puback(second, 'hold/x'), 0x97)
 
     def test_clients_keep_the_chain_of_their_listener_when_listeners_move(self):
-        a, b = (dict(LISTENER, name=name, port=0) for name in ('default', 'b'))
-        own = dict(b, chains={'authorize': [{'veto': 'opts'}]})
-        self.start_chain('hold', listeners=[a, own])
+        a, b, other = (dict(LISTENER, name=name, port=0) for name in ('default', 'b', 'other'))
+        own, other = (dict(one, chains={'authorize': [{'veto': 'opts'}]}) for one in (b, other))
+        self.start_chain('hold', listeners=[a, own, other])
         port = self.broker.ports['b']
         of_b = self.client('of-b', port)
         of_a = self.client('of-a')
         self.assertEqual(self.puback(of_b, 'hold/deny'), 0x87)
-        self.reload('reloaded', listeners=[own, a])
-        self.reload('reloaded', listeners=[a])
+        self.reload('reloaded', listeners=[own, other, a])
+        self.reload('reloaded', listeners=[a, other])
         self.assertEqual(self.puback(of_b, 'hold/deny'), 0x87)
         self.assertEqual(self.puback(of_a, 'x') & 0x80, 0)
+
+    def test_a_listener_that_goes_must_not_take_the_only_place_of_a_plugin_along(self):
+        a, b = (dict(LISTENER, name=name, port=0) for name in ('default', 'b'))
+        own = dict(b, chains={'authorize': [{'veto': 'opts'}]})
+        self.start_chain('hold', listeners=[a, own])
+        log = self.reload('reload_refused', listeners=[a])
+        self.assertIn('chain_refused chain=authorize plugin=opts', log)
+        port = self.broker.ports['b']
+        self.assertEqual(self.puback(self.client('of-b', port), 'hold/deny'), 0x87)
+        self.reload('reloaded', listeners=[a], chains={'authorize': ['hold', {'veto': 'opts'}]})
 
     def test_facts_go_by_the_chain_of_the_listener(self):
         a, b = (dict(LISTENER, name=name, port=0) for name in ('default', 'b'))
