@@ -55,6 +55,8 @@ PIGEON_MOCK_API void pigeon_mock_set_release(pigeon_mock *mock, int release);
 PIGEON_MOCK_API void pigeon_mock_set_host_size(pigeon_mock *mock, uint32_t size);
 /* Directory for the plugin's own files; default "". */
 PIGEON_MOCK_API void pigeon_mock_set_state_dir(pigeon_mock *mock, const char *path);
+/* What relative file names in options are relative to; default: the current directory. */
+PIGEON_MOCK_API void pigeon_mock_set_option_dir(pigeon_mock *mock, const char *path);
 
 /* The plugin: from a file, or linked into the test. PIGEON_E_INVAL with pigeon_mock_error(). */
 PIGEON_MOCK_API int32_t pigeon_mock_load(pigeon_mock *mock, const char *path);
@@ -237,6 +239,9 @@ typedef struct pigeon_mock_act {
 PIGEON_MOCK_API const pigeon_mock_act *pigeon_mock_did(pigeon_mock *mock, uint32_t kind,
                                                        uint32_t i);
 PIGEON_MOCK_API uint32_t pigeon_mock_did_count(pigeon_mock *mock, uint32_t kind);
+/* As if the plugin had done and logged nothing so far. What pigeon_mock_did() and
+ * pigeon_mock_log() returned is gone. */
+PIGEON_MOCK_API void pigeon_mock_forget(pigeon_mock *mock);
 /* What `done` of later publishes will be told, at the next turn; default PIGEON_OK. */
 PIGEON_MOCK_API void pigeon_mock_set_publish_status(pigeon_mock *mock, int32_t status);
 /* Hands a message to the plugin's subscriptions that match; the i-th question, NULL: fewer match.

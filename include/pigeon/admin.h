@@ -1,5 +1,5 @@
-/* pigeon/admin.h - interface "pigeon.admin/1": look into the broker and operate it; for pigeonctl, HTTP and the
- * like. Included by <pigeon/plugin.h>.
+/* pigeon/admin.h - interface "pigeon.admin/1": look into the broker and operate it; for plugins that
+ * offer this to people. Included by <pigeon/plugin.h>.
  *
  *     const pigeon_admin *admin = host->get(host->inst, PIGEON_IF_ADMIN, PIGEON_ADMIN_SIZE_1);
  *     pigeon_query q = { .size = sizeof(q), .list = PIGEON_LIST_CLIENTS, .limit = 50 };

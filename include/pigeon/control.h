@@ -1,4 +1,5 @@
-/* pigeon/control.h - interface "pigeon.control/1": commands of a plugin, for pigeonctl and HTTP. */
+/* pigeon/control.h - interface "pigeon.control/1": commands of a plugin, for whatever plugin
+ * offers them to people. */
 #ifndef PIGEON_CONTROL_H
 #define PIGEON_CONTROL_H
 #include <pigeon/types.h>

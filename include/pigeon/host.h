@@ -170,7 +170,7 @@ typedef struct pigeon_host {
     void (*unwatch)(pigeon_watch *watch);
     int32_t (*post)(void *inst, pigeon_post_fn fn, void *arg);
 
-    /* [any] Numbers: $SYS/broker/plugins/<name>/<metric>, metrics, pigeonctl. metric() returns a handle or an
+    /* [any] Numbers: $SYS/broker/plugins/<name>/<metric>, pigeon.metrics/1. metric() returns a handle or an
      * error; the same name gives the same handle on every loop. Gauges are set, counters added to,
      * histograms observed. */
     int32_t (*metric)(void *inst, const char *metric, const char *help, uint32_t kind);

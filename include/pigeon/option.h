@@ -13,14 +13,16 @@
 #define PIGEON_T_SIZE   3u  /* bytes: 4096, 256k, 10M, 1G (powers of 1024)                        */
 #define PIGEON_T_TIME   4u  /* 1500ms, 30s, 5m, 12h, 7d; read as milliseconds                     */
 #define PIGEON_T_STRING 5u  /* text                                                               */
-#define PIGEON_T_PATH   6u  /* file name, relative to the file that names it                      */
+#define PIGEON_T_PATH   6u  /* file name, relative to the file that names it (-o: current directory) */
 #define PIGEON_T_SECRET 7u  /* text, or !file PATH, or !env NAME; never printed                   */
 #define PIGEON_T_ENUM   8u  /* one of `allowed`, "a|b|c"; read as text                            */
 #define PIGEON_T_LIST   9u  /* list of text; min..max is the number of items                      */
 #define PIGEON_T_TREE   10u /* any YAML below this key, handed over as JSON text                  */
 
 #define PIGEON_O_REQUIRED 1u /* no value in the config: the start is refused                      */
-#define PIGEON_O_RELOAD   2u /* may change by reload (prepare/commit); otherwise: needs a restart */
+#define PIGEON_O_RELOAD   2u /* may change by reload (prepare/commit); otherwise: needs a restart.
+                              * A PATH with a value: prepare() comes at every reload, since what is in
+                              * the file may have changed. */
 
 /* One row. min == max == 0: no range. preset: the default as one would write it, NULL for none. */
 typedef struct pigeon_option {

@@ -57,6 +57,15 @@ static void lines_free(struct lines *lines)
     for (uint32_t i = 0; i < lines->n; i++)
         free(lines->items[i].text);
     free(lines->items);
+    *lines = (struct lines){ 0 };
+}
+
+void pigeon_mock_forget(pigeon_mock *m)
+{
+    pthread_mutex_lock(&m->lock);
+    acts_free(m);
+    lines_free(&m->log);
+    pthread_mutex_unlock(&m->lock);
 }
 
 void mock_error(pigeon_mock *m, const char *format, ...)
@@ -167,6 +176,17 @@ void pigeon_mock_set_state_dir(pigeon_mock *m, const char *path)
 {
     free(m->state_dir);
     m->state_dir = mock_dup(path, strlen(path));
+}
+
+void pigeon_mock_set_option_dir(pigeon_mock *m, const char *path)
+{
+    size_t len = strlen(path);
+
+    free(m->option_dir);
+    m->option_dir = mock_alloc(len + 2);
+    memcpy(m->option_dir, path, len);
+    if (len && path[len - 1] != '/')
+        m->option_dir[len] = '/';
 }
 
 const char *pigeon_mock_error(const pigeon_mock *m)
@@ -287,8 +307,8 @@ void pigeon_mock_option(pigeon_mock *m, const char *key, const char *value)
     m->settings[i].value = value ? mock_dup(value, strlen(value)) : NULL;
 }
 
-static const struct node *read_setting(const struct setting *s, struct arena *a, struct diag *d,
-                                       const struct node *root)
+static const struct node *read_setting(const struct setting *s, const char *dir, struct arena *a,
+                                       struct diag *d, const struct node *root)
 {
     struct source *source = arena_alloc(a, sizeof(*source));
     const struct node *value = NULL;
@@ -299,7 +319,7 @@ static const struct node *read_setting(const struct setting *s, struct arena *a,
     }
     source->name = s->key;
     source->text = str_from(s->value);
-    source->dir = "";
+    source->dir = dir ? dir : "";
     source->is_override = true;
     struct place at = { .source = source };
     if (yaml_parse(a, source, d, &value) < 0)
@@ -323,7 +343,7 @@ static int32_t read_options(pigeon_mock *m, struct plugin_conf **r_conf)
     diag_init(&d);
     for (uint32_t i = 0; i < m->n_settings; i++)
         if (m->settings[i].value)
-            root = read_setting(&m->settings[i], &arena, &d, root);
+            root = read_setting(&m->settings[i], m->option_dir, &arena, &d, root);
     block.options = root;
     r = diag_result(&d);
     if (r == 0)
@@ -514,6 +534,7 @@ void pigeon_mock_free(pigeon_mock **mock)
     free(m->settings);
     free(m->reason);
     free(m->state_dir);
+    free(m->option_dir);
     pthread_cond_destroy(&m->news);
     pthread_mutex_destroy(&m->lock);
     free(m);

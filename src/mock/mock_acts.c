@@ -35,6 +35,8 @@ void acts_free(pigeon_mock *m)
         next = a->next;
         free(a);
     }
+    m->acts = NULL;
+    m->last_act = &m->acts;
 }
 
 const pigeon_mock_act *pigeon_mock_did(pigeon_mock *m, uint32_t kind, uint32_t i)

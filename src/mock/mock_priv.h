@@ -129,6 +129,7 @@ struct pigeon_mock {
     int release;
     bool created, finished;
     char *state_dir;
+    char *option_dir; /* with a slash behind it, NULL: the current one */
 
     pigeon_plugin desc; /* as much of the plugin's as this header knows */
     const pigeon_plugin *given;

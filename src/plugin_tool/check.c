@@ -14,9 +14,10 @@ static const char help[] =
     "\n"
     "Drives a plugin through what it promises, with options as they stand in pigeon.yaml (the "
     "value\n"
-    "is YAML: users=[a,b]). Each case runs in a child process of its own, so a crash or an "
-    "endless\n"
-    "loop is one failed case that names the hook.\n"
+    "is YAML: users=[a,b]; file names are relative to the current directory). Each case runs in "
+    "a\n"
+    "child process of its own, so a crash or an endless loop is one failed case that names the "
+    "hook.\n"
     "\n"
     "  1  file, note, symbols: what pigeond judges before it loads a file\n"
     "  2  options, check(), create and destroy 100 times, reload, quiesce\n"
@@ -76,6 +77,7 @@ pigeon_mock *case_load(const struct check_case *c, int release)
     char path[PATH_MAX] = "";
 
     pigeon_mock_set_release(m, release);
+    pigeon_mock_set_option_dir(m, c->check->dir);
     if (realpath("state", path))
         pigeon_mock_set_state_dir(m, path);
     isolate_at("loading it");
@@ -222,7 +224,7 @@ int tool_check(int argc, char **argv)
 {
     struct check check = { 0 };
     bool as_store = false;
-    char *path = NULL;
+    char *path = NULL, *dir = NULL;
     int r;
 
     for (int i = 1; i < argc; i++)
@@ -234,16 +236,19 @@ int tool_check(int argc, char **argv)
     r = check.options ? parse(argc, argv, &check, &as_store) : tool_usage("out of memory");
     if (r == TOOL_OK) {
         path = realpath(check.path, NULL);
-        if (!path)
-            r = tool_usage("%s: %s", check.path, strerror(errno));
+        dir = path ? realpath(".", NULL) : NULL;
+        if (!dir)
+            r = tool_usage("%s: %s", path ? "." : check.path, strerror(errno));
     }
     if (r == TOOL_OK) {
         check.path = path;
+        check.dir = dir;
         if (!check.timeout_ms)
             check.timeout_ms = as_store ? 12 * CHECK_TIMEOUT_MS : CHECK_TIMEOUT_MS;
         r = run(&check, as_store);
     }
     free(path);
+    free(dir);
     free(check.options);
     return r;
 }

@@ -12,6 +12,7 @@
 /* What is asked, and how much: the command line, constant. */
 struct check {
     const char *path; /* resolved */
+    const char *dir;  /* the one it was called in */
     char **options;   /* KEY=VALUE */
     int n_options;
     bool json;

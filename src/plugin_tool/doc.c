@@ -109,8 +109,8 @@ static void markdown(const struct doc *d)
     markdown_options(d);
     if (!n_commands(d))
         return;
-    printf("\n## Commands\n\n`pigeonctl call %s COMMAND`\n\n| command | arguments | meaning |\n"
-           "|---|---|---|\n",
+    printf("\n## Commands\n\nFor `call` of `<pigeon/admin.h>`, plugin `%s`.\n\n"
+           "| command | arguments | meaning |\n|---|---|---|\n",
            d->name);
     for (uint32_t i = 0; i < n_commands(d); i++) {
         const pigeon_command *c = command(d, i);
@@ -201,7 +201,7 @@ static void man(const struct doc *d)
         man_line(".B", p->provides[i].id);
     man_options(d);
     if (n_commands(d)) {
-        fputs(".SH COMMANDS\nFor\n.BR pigeonctl (1).\n", stdout);
+        fputs(".SH COMMANDS\nFor\n.B call\nof <pigeon/admin.h>.\n", stdout);
         for (uint32_t i = 0; i < n_commands(d); i++) {
             const pigeon_command *c = command(d, i);
 

@@ -21,7 +21,7 @@ static const char help[] =
     "  events   is told what happens\n"
     "  store    keeps sessions and messages\n"
     "  bus      carries messages between brokers\n"
-    "  control  commands for pigeonctl\n";
+    "  control  commands that other plugins ask and offer to people\n";
 
 struct kind {
     const char *name, *use;
@@ -33,7 +33,8 @@ static const struct kind kinds[] = {
     { "events", "It needs no configuration." },
     { "store", "Choose it: `persistence: @name@`." },
     { "bus", "Choose it: `bus: @name@`." },
-    { "control", "Call it: `pigeonctl call @name@ status`." },
+    { "control",
+      "Another plugin asks it: `call` of `<pigeon/admin.h>`, plugin `@name@`, command `status`." },
 };
 
 struct job {

@@ -177,6 +177,8 @@ static int scan_dir(struct scan *s, const char *dir)
 
     if (n < 0)
         return tool_usage("%s: %s", dir, strerror(errno));
+    if (n == 0 && !s->json)
+        printf("no *.so in %s\n", dir);
     for (int i = 0; i < n; i++) {
         size_t len = strlen(dir) + strlen(entries[i]->d_name) + 2;
         char *path = malloc(len);

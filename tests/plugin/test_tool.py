@@ -9,7 +9,7 @@ import subprocess
 
 import mqtt
 from plugin_case import Broker
-from tool_case import STRICT, TOOL, Installed, ToolCase, built, check, run, tool
+from tool_case import STRICT, TOOL, Installed, ToolCase, build_options, built, check, run, tool
 
 KINDS = ('auth', 'flow', 'events', 'store', 'bus', 'control')
 TAKEN = {'auth': 'taken', 'flow': 'taken', 'events': 'taken', 'store': 'on demand',
@@ -27,6 +27,74 @@ static int32_t authenticate(void *self, pigeon_req *req, const pigeon_connect *c
 static const pigeon_auth auth = { sizeof(auth), 0, 0, authenticate, 0, 0, 0, 0, 0, 0 };
 PIGEON_PLUGIN("org.example.hello", "1.0", "lets alice in", "MIT", 0,
               (PIGEON_PROVIDES(PIGEON_IF_AUTH, &auth)), .check = 0);
+'''
+
+
+# Logs and acts at each reload; reads the file that its option names.
+WORDY = '''
+#include <pigeon/plugin.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+struct self {
+    const pigeon_host *host;
+};
+
+static int32_t check(const pigeon_host *host, const pigeon_conf *conf)
+{
+    FILE *f = fopen(host->conf_str(conf, "file").ptr, "r");
+
+    if (f == NULL)
+        return host->fail(host->inst, "file", "cannot be read");
+    fclose(f);
+    return PIGEON_OK;
+}
+static int32_t create(const pigeon_host *host, const pigeon_conf *conf, void **out)
+{
+    struct self *self = (struct self *)malloc(sizeof(*self));
+
+    (void)conf;
+    if (self == NULL)
+        return PIGEON_E_NOMEM;
+    self->host = host;
+    *out = self;
+    return PIGEON_OK;
+}
+static int32_t prepare(void *self, const pigeon_conf *conf, void **next)
+{
+    *next = NULL;
+    return check(((struct self *)self)->host, conf);
+}
+static void *volatile lost;
+static void commit(void *self, void *next)
+{
+    const pigeon_host *host = ((struct self *)self)->host;
+
+    (void)next;
+    pigeon_logf(host, PIGEON_LOG_INFO, "the file was read again");
+    host->invalidate(host->inst, pigeon_z(""), pigeon_z("alice"));
+    if (LEAKS)
+        lost = malloc(40);
+}
+static void abort_next(void *self, void *next)
+{
+    (void)self;
+    (void)next;
+}
+static void client_ready(void *self, const pigeon_client *client)
+{
+    (void)self;
+    (void)client;
+}
+static const pigeon_option options[] = {
+    { .key = "file", .doc = "to read", .type = PIGEON_T_PATH,
+      .flags = PIGEON_O_REQUIRED | PIGEON_O_RELOAD },
+};
+static const pigeon_events events = { .size = sizeof(events), .client_ready = client_ready };
+PIGEON_PLUGIN("org.example.wordy", "1.0", "talks at each reload", "MIT", 0,
+              (PIGEON_PROVIDES(PIGEON_IF_EVENTS, &events)), PIGEON_OPTIONS(options), .check = check,
+              .create = create, .destroy = free, .prepare = prepare, .commit = commit,
+              .abort = abort_next);
 '''
 
 
@@ -228,6 +296,7 @@ class Scan(ToolCase):
 
     def test_an_empty_directory_is_fine_and_a_missing_one_is_not(self):
         self.assertEqual(self.states(), {})
+        self.assertEqual(self.ok(TOOL, 'scan', self.dir), f'no *.so in {self.dir}\n')
         self.refused('scan', os.path.join(self.dir, 'gone'), says=('No such file',))
 
 
@@ -257,7 +326,7 @@ class Doc(ToolCase):
                 *i.pkg_config('--cflags', 'pigeon-plugin'), 'bird.c', '-o', 'bird.so', cwd=folder,
                 env=i.env)
         out = self.ok(TOOL, 'doc', os.path.join(folder, 'bird.so'))
-        self.assertIn('pigeonctl call bird COMMAND', out)
+        self.assertIn('plugin `bird`', out)
         self.assertIn('| `status` |', out)
 
     def test_what_cannot_be_loaded_is_refused(self):
@@ -297,6 +366,33 @@ class Check(ToolCase):
         self.assertIn("did you mean 'delay'", failed['it accepts these options'])
         failed, _ = check(built('auth_static'))
         self.assertIn("'users' is missing", failed['it accepts these options'])
+
+    def wordy(self, leaks):
+        i = Installed.get()
+        with open(os.path.join(self.dir, 'wordy.c'), 'w', encoding='utf-8') as f:
+            f.write(WORDY)
+        with open(os.path.join(self.dir, 'users.txt'), 'w', encoding='utf-8') as f:
+            f.write('alice')
+        self.ok(i.compilers[0], *i.sanitize, f'-DLEAKS={leaks}', '-shared', '-fPIC',
+                *i.pkg_config('--cflags', 'pigeon-plugin'), 'wordy.c', '-o', 'wordy.so',
+                cwd=self.dir, env=i.env)
+
+    def test_what_a_reload_logs_and_does_is_no_leak(self):
+        self.wordy(0)
+        self.ok(TOOL, 'check', 'wordy.so', 'file=users.txt', cwd=self.dir)
+
+    def test_what_a_reload_leaks_is(self):
+        if 'address' in build_options().get('b_sanitize', 'none'):
+            self.skipTest('its heap does not shrink')
+        self.wordy(1)
+        self.refused('check', 'wordy.so', 'file=users.txt', status=1,
+                     says=('reloading it 100 times leaks',))
+
+    def test_file_names_are_relative_to_the_current_directory(self):
+        self.wordy(0)
+        self.ok(TOOL, 'check', '--only', 'accepts', 'wordy.so', 'file=users.txt', cwd=self.dir)
+        self.refused('check', '--only', 'accepts', 'wordy.so', 'file=users.tx', status=1,
+                     says=('file: cannot be read',))
 
     def test_usage_is_checked(self):
         self.refused('check', 'no-such.so', says=('No such file',))

@@ -153,6 +153,7 @@ int main(void)
         cmocka_unit_test(every_option_has_a_short_and_a_long_form),
         cmocka_unit_test(nothing_given_is_fine),
         cmocka_unit_test(files_and_options_keep_their_order),
+        cmocka_unit_test(options_behind_version_count),
         cmocka_unit_test(what_is_not_understood_is_refused_with_its_name),
         cmocka_unit_test(help_names_every_option_and_exit_status),
         cmocka_unit_test(running_out_of_memory_is_told),

@@ -652,6 +652,14 @@ static void what_a_plugin_does_is_kept(void **state)
     assert_int_equal(pigeon_mock_did(m, PIGEON_MOCK_DID_KICK, 0)->number, 0x98);
     assert_int_equal(h->invalidate(h->inst, pigeon_z(""), pigeon_z("alice")), PIGEON_OK);
     assert_string_equal(pigeon_mock_did(m, PIGEON_MOCK_DID_INVALIDATE, 0)->more.ptr, "alice");
+    h->log(h->inst, PIGEON_LOG_INFO, "one");
+    pigeon_mock_forget(m);
+    assert_null(pigeon_mock_did(m, PIGEON_MOCK_DID_INVALIDATE, 0));
+    assert_null(pigeon_mock_log(m, 0, NULL));
+    assert_int_equal(h->kick(h->inst, pigeon_z("tit"), 0, "go"), PIGEON_OK);
+    h->log(h->inst, PIGEON_LOG_INFO, "two");
+    assert_string_equal(pigeon_mock_did(m, PIGEON_MOCK_DID_KICK, 0)->text.ptr, "tit");
+    assert_string_equal(pigeon_mock_log(m, 0, NULL), "two");
 }
 
 static void subscriptions_are_fed_by_hand(void **state)

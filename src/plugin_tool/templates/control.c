@@ -1,4 +1,4 @@
-/* @name@ - commands for `pigeonctl call @name@ COMMAND`. */
+/* @name@ - commands for `call` of <pigeon/admin.h>, plugin @name@. */
 #include <pigeon/plugin.h>
 #include <stdlib.h>
 
