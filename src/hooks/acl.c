@@ -20,7 +20,6 @@ static void drop_rules(struct acl_entry *e)
     }
     e->last = &e->rules;
     e->access = e->allows = 0;
-    e->is_armed = false;
 }
 
 void acl_unflatten(struct acl *acl)

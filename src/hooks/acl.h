@@ -54,7 +54,8 @@ uint32_t acl_access(uint32_t hook);
 
 /* 0 or -ENOMEM. */
 int acl_push(struct acl *acl, uint32_t plugin, struct str filter, uint32_t access, int32_t verdict);
-/* The plugin's rules make room for new ones; also ends a revocation. */
+/* The plugin's rules make room for new ones; also ends a revocation. It stays armed: what was
+ * subscribed to is asked about again only afterwards. */
 void acl_replace(struct acl *acl, uint32_t plugin);
 /* The plugin does not stand by it any more: remembered verdicts go, and where there were rules the
  * entry denies everything from now on. Without rules that forbade something the client could do

@@ -272,6 +272,23 @@ static void a_deny_that_only_intersects_a_filter_arms_the_deliver_check(void **s
     acl_fini(&acl);
 }
 
+/* Filters that were granted are asked about again one by one, and that may take its time. */
+static void rules_that_replace_armed_ones_are_armed(void **state)
+{
+    struct acl acl;
+
+    (void)state;
+    acl_init(&acl);
+    acl_push(&acl, 0, STR("secret/#"), PIGEON_ACL_SUBSCRIBE, PIGEON_DENY);
+    acl_arm(&acl, 0, STR("#"));
+    acl_replace(&acl, 0);
+    acl_push(&acl, 0, STR("secret/#"), PIGEON_ACL_SUBSCRIBE, PIGEON_DENY);
+    assert_true(acl.checks_deliver);
+    assert_int_equal(decide(&acl, PIGEON_ACL_DELIVER, "secret/1"), PIGEON_DENY);
+    assert_int_equal(decide(&acl, PIGEON_ACL_DELIVER, "public"), PIGEON_NEXT);
+    acl_fini(&acl);
+}
+
 static void rules_about_topics_of_the_server_must_name_them(void **state)
 {
     struct acl acl;
@@ -461,6 +478,7 @@ int main(void)
         cmocka_unit_test(rules_that_change_loops_do_not_miss_an_order),
         cmocka_unit_test(a_required_plugin_without_rules_for_the_client_denies),
         cmocka_unit_test(a_deny_that_only_intersects_a_filter_arms_the_deliver_check),
+        cmocka_unit_test(rules_that_replace_armed_ones_are_armed),
         cmocka_unit_test(rules_about_topics_of_the_server_must_name_them),
         cmocka_unit_test(an_allow_must_cover_the_filter),
         cmocka_unit_test(the_first_rule_that_matches_wins),
