@@ -207,7 +207,7 @@ enum bus_send bus_door_send(struct hooks *hooks, const pigeon_parcel *parcel, st
     struct bus_door *door = hooks->bus;
     struct instance *inst = &door->plugin->instances[0];
     struct ask_slot *slot = inst->created ? slot_get(hooks->loop[0]) : NULL;
-    struct crumb *crumb;
+    struct crumb_call crumb;
     int32_t r;
 
     if (!slot)
@@ -258,7 +258,7 @@ int bus_door_open(struct hooks *hooks, uint64_t me, const struct bus_door_ops *o
     struct bus_door *door = hooks->bus;
     struct instance *inst = &door->plugin->instances[0];
     struct ask_slot *slot = slot_get(hooks->loop[0]);
-    struct crumb *crumb;
+    struct crumb_call crumb;
     int32_t r;
 
     if (!slot)

@@ -41,15 +41,28 @@ void crumb_enter(struct crumb *c, const struct instance *inst, uint32_t hook,
     crumb_enter_at(c, crumb_timing(c, inst->plugin->index, hook), client);
 }
 
-struct crumb *crumb_begin(const struct instance *inst, uint32_t hook)
+struct crumb_call crumb_begin(const struct instance *inst, uint32_t hook)
 {
-    if (here)
-        crumb_enter(here, inst, hook, NULL);
-    return here;
+    struct crumb_call call = { .crumb = here };
+
+    if (!here)
+        return call;
+    call.outer = atomic_load_explicit(&here->call, memory_order_relaxed);
+    call.conn_id = atomic_load_explicit(&here->conn_id, memory_order_relaxed);
+    call.began_ns = here->began_ns;
+    here->began_ns = 0;
+    crumb_enter(here, inst, hook, NULL);
+    return call;
 }
 
-void crumb_end(struct crumb *c)
+void crumb_end(struct crumb_call call)
 {
-    if (c)
-        crumb_leave(c);
+    struct crumb *c = call.crumb;
+
+    if (!c)
+        return;
+    crumb_leave(c);
+    c->began_ns = call.began_ns;
+    atomic_store_explicit(&c->conn_id, call.conn_id, memory_order_relaxed);
+    atomic_store_explicit(&c->call, call.outer, memory_order_relaxed);
 }

@@ -65,9 +65,16 @@ static inline void crumb_leave_at(struct crumb *c, struct timing *t)
 }
 
 /* The same for calls that are made seldom, wherever they are made: the crumb of this thread, and
- * nothing if it has none. */
-struct crumb *crumb_begin(const struct instance *inst, uint32_t hook);
-void crumb_end(struct crumb *c);
+ * nothing if it has none. Such a call may be made while the thread is within another one, of a
+ * plugin that has called the host: what it was within is kept, and holds again after crumb_end. */
+struct crumb_call {
+    struct crumb *crumb; /* NULL: none */
+    struct timing *outer;
+    uint64_t conn_id, began_ns; /* of the outer call */
+};
+
+struct crumb_call crumb_begin(const struct instance *inst, uint32_t hook);
+void crumb_end(struct crumb_call call);
 
 void crumb_enter(struct crumb *c, const struct instance *inst, uint32_t hook,
                  const pigeon_client *client);

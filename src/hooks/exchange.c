@@ -23,7 +23,7 @@ static void exchange_destroy(struct exchange *x)
     const struct plugin *p = x->slot ? x->inst->plugin : NULL;
 
     if (p && x->inst->created && p->auth.exchange_free) {
-        struct crumb *crumb = crumb_begin(x->inst, PIGEON_HOOK_LIFE);
+        struct crumb_call crumb = crumb_begin(x->inst, PIGEON_HOOK_LIFE);
 
         p->auth.exchange_free(x->inst->self, x->slot);
         crumb_end(crumb);

@@ -350,7 +350,7 @@ static int plugin_create(struct plugin *p)
         int32_t r = PIGEON_OK;
 
         if (p->desc.create) {
-            struct crumb *crumb = crumb_begin(inst, PIGEON_HOOK_LIFE);
+            struct crumb_call crumb = crumb_begin(inst, PIGEON_HOOK_LIFE);
 
             r = p->desc.create(&inst->host, conf_of(p), &inst->self);
             crumb_end(crumb);
@@ -367,7 +367,7 @@ static void instance_destroy(struct instance *inst)
     if (!inst->created)
         return;
     if (inst->plugin->desc.destroy) {
-        struct crumb *crumb = crumb_begin(inst, PIGEON_HOOK_LIFE);
+        struct crumb_call crumb = crumb_begin(inst, PIGEON_HOOK_LIFE);
 
         inst->plugin->desc.destroy(inst->self);
         crumb_end(crumb);

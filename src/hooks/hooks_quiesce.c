@@ -101,7 +101,7 @@ static void on_call_worker(struct loop *here, struct mail *m)
 
     (void)here;
     if (inst->created && !inst->hooks->stopping && !call->is_silent) {
-        struct crumb *crumb = crumb_begin(inst, PIGEON_HOOK_LIFE);
+        struct crumb_call crumb = crumb_begin(inst, PIGEON_HOOK_LIFE);
 
         r = inst->plugin->desc.quiesce(inst->self, slot->req.token);
         crumb_end(crumb);
@@ -136,7 +136,7 @@ static void on_call(struct loop *here, struct mail *m)
     struct ask_slot *slot = inst->created ? slot_get(inst->hooks->loop[loop_index(here)]) : NULL;
 
     if (slot) {
-        struct crumb *crumb = crumb_begin(inst, PIGEON_HOOK_LIFE);
+        struct crumb_call crumb = crumb_begin(inst, PIGEON_HOOK_LIFE);
         int32_t r;
 
         slot_open(slot, inst);

@@ -302,7 +302,7 @@ static void on_post(struct loop *here, struct mail *m)
 
     (void)here;
     if (p->inst->created) {
-        struct crumb *crumb = crumb_begin(p->inst, PIGEON_HOOK_LIFE);
+        struct crumb_call crumb = crumb_begin(p->inst, PIGEON_HOOK_LIFE);
 
         p->fn(p->inst->self, p->arg);
         crumb_end(crumb);

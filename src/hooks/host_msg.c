@@ -105,7 +105,7 @@ static void on_published_home(struct loop *here, struct mail *m)
 
     (void)here;
     if (job->done && job->inst->created) {
-        struct crumb *crumb = crumb_begin(job->inst, PIGEON_HOOK_LIFE);
+        struct crumb_call crumb = crumb_begin(job->inst, PIGEON_HOOK_LIFE);
 
         job->done(job->inst->self, job->arg, job->status);
         crumb_end(crumb);
@@ -216,7 +216,7 @@ static void on_deliver_home(struct loop *here, struct mail *m)
 
     (void)here;
     if (!sub->dead && inst->created && !inst->hooks->stopping) {
-        struct crumb *crumb = crumb_begin(inst, PIGEON_HOOK_EVENT);
+        struct crumb_call crumb = crumb_begin(inst, PIGEON_HOOK_EVENT);
 
         slot->unseen = false;
         r = sub->deliver(inst->self, sub->arg, slot->req.token, &slot->message->view);
@@ -257,7 +257,7 @@ static int32_t on_deliver(void *arg, const struct message *message)
     struct hook_loop *hl = inst->hooks->loop[inst->loop];
     struct message *m = (struct message *)message;
     struct ask_slot *slot;
-    struct crumb *crumb;
+    struct crumb_call crumb;
     int32_t r;
 
     if (sub->gone || !inst->created)

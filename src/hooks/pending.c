@@ -195,7 +195,7 @@ static void cancel_call(struct ask_slot *slot)
     struct instance *inst = atomic_load_explicit(&slot->inst, memory_order_relaxed);
 
     if (inst->created && !slot->unseen) {
-        struct crumb *crumb = crumb_begin(inst, PIGEON_HOOK_LIFE);
+        struct crumb_call crumb = crumb_begin(inst, PIGEON_HOOK_LIFE);
 
         inst->plugin->desc.cancel(inst->self, slot->req.token, slot->cancel_why);
         crumb_end(crumb);

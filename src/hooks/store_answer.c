@@ -121,7 +121,7 @@ void batch_on_turn(struct store_loop *me, struct order_entry *e)
     int32_t status = PIGEON_E_IO;
 
     if (!atomic_load_explicit(&store->failed, memory_order_relaxed)) {
-        struct crumb *crumb = store_crumb_begin(store);
+        struct crumb_call crumb = store_crumb_begin(store);
 
         status = store->table->submit(store->self, &b->view);
         crumb_end(crumb);

@@ -158,9 +158,10 @@ struct store {
     _Atomic(struct token_slots *) slots[SLOT_CHUNKS];
 };
 
-static inline struct crumb *store_crumb_begin(const struct store *store)
+static inline struct crumb_call store_crumb_begin(const struct store *store)
 {
-    return store->inst ? crumb_begin(store->inst, PIGEON_HOOK_STORE) : NULL;
+    return store->inst ? crumb_begin(store->inst, PIGEON_HOOK_STORE)
+                       : (struct crumb_call){ .crumb = NULL };
 }
 
 /* store.c */

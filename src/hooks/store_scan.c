@@ -303,7 +303,7 @@ static void scan_on_turn(struct store_loop *me, struct order_entry *e)
     sc->in_call = true;
     pthread_mutex_unlock(&sc->lock);
     if (wanted && !atomic_load(&store->failed)) {
-        struct crumb *crumb = store_crumb_begin(store);
+        struct crumb_call crumb = store_crumb_begin(store);
 
         status = store->table->scan(store->self, &sc->view);
         crumb_end(crumb);
@@ -329,7 +329,7 @@ static void scan_on_more(struct store_loop *me, struct order_entry *e)
     sc->in_call = true;
     pthread_mutex_unlock(&sc->lock);
     if (wanted) {
-        struct crumb *crumb = store_crumb_begin(store);
+        struct crumb_call crumb = store_crumb_begin(store);
 
         store->table->more(store->self, sc->view.token, credit);
         crumb_end(crumb);

@@ -86,7 +86,7 @@ static void slot_free(struct instance *inst, void **slot)
 
     *slot = NULL;
     if (mine && inst->created && inst->plugin->desc.client_free) {
-        struct crumb *crumb = crumb_begin(inst, PIGEON_HOOK_LIFE);
+        struct crumb_call crumb = crumb_begin(inst, PIGEON_HOOK_LIFE);
 
         inst->plugin->desc.client_free(inst->self, mine);
         crumb_end(crumb);
