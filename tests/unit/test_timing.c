@@ -221,6 +221,43 @@ static void a_turn_wakes_the_monitor_whatever_it_does(void **state)
     world_fini(&s.w);
 }
 
+static void a_call_within_a_call_leaves_the_outer_one_as_it_was(void **state)
+{
+    struct identity *who = client_new(0);
+    struct instance *inst;
+    struct crumb *crumb;
+    struct timing *outer;
+    struct crumb_call inner;
+    uint64_t began_ns;
+    struct world w;
+
+    (void)state;
+    world_init(&w, 1);
+    world_link(&w, "p0.so", "p.so");
+    assert_int_equal(world_start(&w), 0);
+    inst = &w.hooks->plugins[0].instances[0];
+    crumb = &w.hooks->loop[0]->crumb;
+    outer = crumb_timing(crumb, inst->plugin->index, PIGEON_HOOK_INBOUND);
+    crumb_set_here(crumb);
+    crumb_enter(crumb, inst, PIGEON_HOOK_INBOUND, &who->view); /* the first call: timed */
+    began_ns = crumb->began_ns;
+    assert_true(began_ns > 0);
+    for (int i = 0; i < 2; i++) { /* timed and not */
+        inner = crumb_begin(inst, PIGEON_HOOK_EVENT);
+        assert_ptr_not_equal(atomic_load(&crumb->call), outer);
+        crumb_end(inner);
+        assert_ptr_equal(atomic_load(&crumb->call), outer);
+        assert_int_equal(atomic_load(&crumb->conn_id), 1);
+        assert_int_equal(crumb->began_ns, began_ns);
+    }
+    crumb_leave(crumb);
+    assert_null(atomic_load(&crumb->call));
+    assert_int_equal(outer->n_timed, 1);
+    crumb_set_here(NULL);
+    identity_unref(&who);
+    world_fini(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -232,6 +269,7 @@ int main(void)
         cmocka_unit_test(many_short_calls_are_not_one_long_one),
         cmocka_unit_test(a_turn_that_does_not_end_is_a_stalled_loop),
         cmocka_unit_test(turns_that_follow_each_other_are_no_stall),
+        cmocka_unit_test(a_call_within_a_call_leaves_the_outer_one_as_it_was),
         cmocka_unit_test(a_turn_wakes_the_monitor_whatever_it_does),
     };
 
