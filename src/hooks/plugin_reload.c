@@ -534,16 +534,14 @@ void plugin_reload_swap(struct plugin_reload *all)
     struct loop *first = first_loop(all);
 
     all->phase = PHASE_COMMITTING;
-    all->n_out = hooks->n_loops - 1;
+    all->n_out = hooks->n_loops;
     core_swap(all);
     for (uint32_t i = 0; i < hooks->n_plugins; i++)
         conf_swap(all, &hooks->plugins[i]);
-    commit_at(all, first);
     for (uint32_t i = 0; i < all->n_parts; i++)
         if (all->parts[i].inst->plugin->n_workers)
             post_part(&all->parts[i], on_commit);
     timer_arm(loop_timers(first), &all->patience, loop_now_ms(first) + PATIENCE_MS);
-    part_over(all);
 }
 
 void plugin_reload_commit_here(struct plugin_reload *all, struct loop *here)

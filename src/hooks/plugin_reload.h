@@ -34,8 +34,8 @@ int plugin_reload_diff(const struct plugin_reload *reload, config_diff_fn fn, vo
 void plugin_reload_prepare(struct plugin_reload *reload);
 /* Everything stays; who has prepared aborts. Before the swap, or never prepared at all. */
 void plugin_reload_abort(struct plugin_reload *reload);
-/* After `prepared`, while every other loop stands still. Each of them must then call
- * plugin_reload_commit_here before it goes on. */
+/* After `prepared`, on loop 0 while every other one stands still; calls no plugin. Each loop must
+ * then call plugin_reload_commit_here before it goes on. */
 void plugin_reload_swap(struct plugin_reload *reload);
 void plugin_reload_commit_here(struct plugin_reload *reload, struct loop *here);
 /* The first failure: "FILE:LINE:COLUMN: error: ...", lines of text; NULL: none. */

@@ -73,6 +73,7 @@ int standstill_run(struct loop_group *loops, void (*fn)(void *ctx),
     uint32_t n_others = loop_group_count(loops) - 1;
     struct standstill *all = standstill_new(n_others);
     struct timespec until;
+    bool is_done;
     int r = 0;
     if (!all)
         return -ENOMEM;
@@ -92,8 +93,11 @@ int standstill_run(struct loop_group *loops, void (*fn)(void *ctx),
         all->is_done = true;
         r = 0;
     }
+    is_done = all->is_done;
     all->is_over = true;
     pthread_cond_broadcast(&all->changed);
     leave(all);
+    if (is_done)
+        then(ctx, loop_group_at(loops, 0));
     return r;
 }
