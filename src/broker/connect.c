@@ -503,6 +503,16 @@ static void attach_nobody(struct session *session, uint32_t expiry_s)
     session_detached(&session); /* serves who waits */
 }
 
+/* Whoever ends the connections that a new ban is about does not see one under way. */
+static void send_away_banned(struct client *c)
+{
+    char text[128];
+    if (!admin_is_banned(c->shard->broker, c->who, text, sizeof(text)))
+        return;
+    log_info(c->shard->log, "client_banned", LS("client", identity_id(c->who)), LZ("text", text));
+    client_close_later(c, REASON_ADMINISTRATIVE_ACTION, "banned");
+}
+
 static enum step_result step_attach(struct connecting *n)
 {
     struct session *session = n->session;
@@ -549,6 +559,7 @@ static enum step_result step_attach(struct connecting *n)
     events_client_ready(s->hooks, c->who);
     if (identity_is_revoked(c->who) || c->n_revoked != identity_revocations(c->who))
         revoke_look(c);
+    send_away_banned(c);
     connect_serve(session);
     return STEP_STOP;
 }

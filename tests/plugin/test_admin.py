@@ -8,6 +8,7 @@ from admin_case import (BANS, BAN_ADDRESS, BAN_CLIENT, BAN_USER, CHAINS, CLIENTS
                         E_GONE, E_INVAL, E_TOOBIG, E_UNKNOWN, LISTENERS, PLUGINS, RETAINED, SESSIONS,
                         SUBSCRIPTIONS, AdminCase, built, plugin)
 from mqtt import CONNACK, DISCONNECT
+from plugin_case import NUMBERS
 
 
 class Lists(AdminCase):
@@ -285,6 +286,26 @@ class Bans(AdminCase):
             self.assertEqual(self.do('ban', kind=BAN_ADDRESS, value=value), E_INVAL, value)
         self.assertEqual(self.do('ban', kind=9, value='x'), E_INVAL)
         self.assertEqual(self.do('ban', kind=BAN_CLIENT), E_INVAL)
+
+
+class BansUnderWay(AdminCase):
+    options = {'plugins': {**plugin('probe'), **plugin('hold', deadline='60s'), **NUMBERS},
+               'allow_anonymous': True}
+
+    def test_a_connect_past_its_last_look_is_ended_too(self):
+        will = mqtt.Will('hold/will', b'w')
+        c = self.raw(self.id('x'), username='bad', will=will)
+        c.send_connect()
+        held = self.reader('hold', 'held')
+        self.until(held, 'held', 1)
+        self.assertEqual(self.do('ban', kind=BAN_USER, value='bad', kick=1), 0)
+        self.probe.publish('let-go', qos=1)
+        self.assertEqual(c.expect(CONNACK).reason, 0)
+        c.expect(DISCONNECT, reason=0x98)
+        c.expect_close()
+        self.until(held, 'held', 2)  # its will
+        self.probe.publish('let-go', qos=1)
+        self.assertEqual(self.do('unban', kind=BAN_USER, value='bad'), 0)
 
 
 class Commands(AdminCase):
