@@ -70,6 +70,8 @@ static void explain_free(struct job *job)
 {
     struct explain *e = container_of(job, struct explain, job);
 
+    if (e->q.password.ptr) /* a copy in `texts` */
+        explicit_bzero((char *)(uintptr_t)e->q.password.ptr, e->q.password.len);
     rows_fini(&e->rows);
     arena_fini(&e->texts);
     free(e);
