@@ -289,7 +289,8 @@ static void on_call(struct loop *here, struct mail *m)
         job_unref(&c->job);
         return;
     }
-    if (c->plugin->stats.n_pending < (uint32_t)c->plugin->block->max_pending)
+    if (c->plugin->stats.n_pending <
+        (uint32_t)config_plugin(hooks->config, c->plugin->name)->max_pending)
         slot = slot_get(hl);
     if (!slot) {
         answer(c, PIGEON_E_BUSY, "the plugin has too many questions to answer");
