@@ -296,6 +296,7 @@ static void on_call(struct loop *here, struct mail *m)
         answer(c, PIGEON_E_BUSY, "the plugin has too many questions to answer");
     } else {
         slot->step = &hooks->admin->control[c->plugin->index];
+        atomic_store_explicit(&slot->is_control, true, memory_order_relaxed);
         slot->subject = &c->command->base;
         c->command = NULL;
         slot->view = NULL;

@@ -107,6 +107,7 @@ void slot_put(struct ask_slot *slot)
 {
     assert(word_state(atomic_load_explicit(&slot->word, memory_order_relaxed)) == SLOT_FREE);
     slot->step = NULL; /* of chains that a reload may replace before the slot is used again */
+    atomic_store_explicit(&slot->is_control, false, memory_order_relaxed);
     slot->next = slot->hl->slots.free;
     slot->hl->slots.free = slot;
 }
@@ -338,7 +339,7 @@ static struct ask_slot *slot_of_token(struct hooks *hooks, pigeon_token token)
 
 static uint8_t verdict_pack(const struct ask_slot *slot, int32_t verdict)
 {
-    if (slot->step && slot->step->hook == PIGEON_HOOK_CONTROL)
+    if (atomic_load_explicit(&slot->is_control, memory_order_relaxed))
         return control_pack(verdict);
     switch (verdict) {
     case PIGEON_NEXT:

@@ -47,6 +47,7 @@ struct ask_slot {
     bool unseen;         /* [home] the plugin has no question to cancel: on its way, or returned */
     struct loop *home;   /* where the question went; NULL: nowhere */
     struct instance *_Atomic inst;
+    _Atomic bool is_control; /* its verdict is that of a command; set before slot_open */
     slot_fn fn;
     void *owner; /* [loop] who waits; NULL: nobody any more */
 

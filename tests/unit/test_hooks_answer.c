@@ -110,6 +110,58 @@ static void who_answers_by_return_and_complete_is_held_to_the_first(void **state
     world_fini(&w);
 }
 
+struct twice {
+    struct instance *inst;
+    _Atomic pigeon_token token; /* 0: none yet; all bits: that was all */
+    _Atomic uint32_t n_ok;
+};
+
+static void *complete_each(void *arg)
+{
+    struct twice *t = arg;
+    pigeon_token last = 0, token;
+
+    while ((token = atomic_load(&t->token)) != UINT64_MAX) {
+        if (token != last && t->inst->host.complete(t->inst, token, PIGEON_ALLOW) == PIGEON_OK)
+            atomic_fetch_add(&t->n_ok, 1);
+        last = token;
+    }
+    return NULL;
+}
+
+static void of_two_threads_that_complete_one_token_one_wins(void **state)
+{
+    struct identity *who = client_new(0);
+    struct twice t = { 0 };
+    struct question q;
+    pthread_t thread;
+    struct world w;
+
+    (void)state;
+    start_with(&w, 1, "p0.so", NULL);
+    t.inst = &w.hooks->plugins[0].instances[0];
+    assert_int_equal(pthread_create(&thread, NULL, complete_each, &t), 0);
+    for (uint32_t i = 0; i < 2000; i++) {
+        pigeon_token token;
+        uint32_t n_ok;
+
+        question_init(&q, PIGEON_HOOK_AUTHENTICATE, who, "", "H");
+        assert_int_equal(ask_run(hooks_loop(w.hooks, 0), &q.ask), ASK_WAIT);
+        token = q.ask.slot->req.token;
+        atomic_store(&t.token, token);
+        n_ok = t.inst->host.complete(t.inst, token, PIGEON_ALLOW) == PIGEON_OK;
+        wait_until(&w, &q.n_done, 1);
+        assert_int_equal(q.ask.verdict, PIGEON_ALLOW);
+        ask_fini(&q.ask);
+        atomic_fetch_add(&t.n_ok, n_ok);
+    }
+    atomic_store(&t.token, UINT64_MAX);
+    pthread_join(thread, NULL);
+    assert_int_equal(t.n_ok, 2000);
+    identity_unref(&who);
+    world_fini(&w);
+}
+
 static void the_deadline_denies_and_the_late_answer_is_told_so(void **state)
 {
     struct config_plugin b = { .deadline_ms = 15 };
@@ -495,6 +547,7 @@ int main(void)
         cmocka_unit_test(an_answer_from_another_thread_arrives_exactly_once),
         cmocka_unit_test(many_questions_wait_at_once_and_each_gets_its_own_answer),
         cmocka_unit_test(who_answers_by_return_and_complete_is_held_to_the_first),
+        cmocka_unit_test(of_two_threads_that_complete_one_token_one_wins),
         cmocka_unit_test(the_deadline_denies_and_the_late_answer_is_told_so),
         cmocka_unit_test(the_deadline_may_ask_the_next_plugin_instead),
         cmocka_unit_test(an_abandoned_question_is_cancelled_and_its_views_stay_until_the_answer),
