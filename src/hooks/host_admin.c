@@ -89,10 +89,30 @@ void job_ref(struct job *job)
     atomic_fetch_add_explicit(&job->refs, 1, memory_order_relaxed);
 }
 
+static void job_unlink(struct job *job)
+{
+    struct admin *admin = job->hooks->admin;
+
+    if (!admin) /* it has let go of all of them */
+        return;
+    pthread_mutex_lock(&admin->lock);
+    if (list_linked(&job->link))
+        list_remove(&job->link);
+    pthread_mutex_unlock(&admin->lock);
+}
+
 void job_unref(struct job *job)
 {
-    if (atomic_fetch_sub_explicit(&job->refs, 1, memory_order_acq_rel) == 1)
-        job->free_fn(job);
+    if (atomic_fetch_sub_explicit(&job->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    job_unlink(job);
+    job->free_fn(job);
+}
+
+/* true: by this call, so the table's reference is the caller's to drop. */
+static bool job_set_over(struct job *job)
+{
+    return !atomic_exchange_explicit(&job->over, true, memory_order_acq_rel);
 }
 
 int32_t job_start(struct job *m_job, pigeon_job *r_id)
@@ -104,7 +124,8 @@ int32_t job_start(struct job *m_job, pigeon_job *r_id)
     atomic_init(&m_job->over, false);
     pthread_mutex_lock(&admin->lock);
     LIST_FOREACH (it, &admin->jobs)
-        n += container_of(it, struct job, link)->inst == m_job->inst;
+        n += container_of(it, struct job, link)->inst == m_job->inst &&
+             !job_is_over(container_of(it, struct job, link));
     if (n < PIGEON_JOBS_MAX) {
         job_ref(m_job); /* the table's */
         m_job->id = ++admin->next;
@@ -119,22 +140,9 @@ int32_t job_start(struct job *m_job, pigeon_job *r_id)
     return PIGEON_E_BUSY;
 }
 
-static bool job_unlink(struct job *job)
-{
-    struct admin *admin = job->hooks->admin;
-    bool was_there;
-
-    pthread_mutex_lock(&admin->lock);
-    was_there = list_linked(&job->link);
-    list_remove(&job->link);
-    pthread_mutex_unlock(&admin->lock);
-    return was_there;
-}
-
 void job_end(struct job *job)
 {
-    atomic_store_explicit(&job->over, true, memory_order_release);
-    if (job_unlink(job))
+    if (job_set_over(job))
         job_unref(job);
 }
 
@@ -147,12 +155,8 @@ static int32_t cancel(void *inst, pigeon_job id)
     LIST_FOREACH (it, &admin->jobs) {
         struct job *j = container_of(it, struct job, link);
 
-        if (j->id == id && j->inst == inst)
-            job = j;
-    }
-    if (job) {
-        atomic_store_explicit(&job->over, true, memory_order_release);
-        list_remove(&job->link); /* with the table's reference */
+        if (j->id == id && j->inst == inst && job_set_over(j))
+            job = j; /* with the table's reference; what it waits for is given up at its `stop` */
     }
     pthread_mutex_unlock(&admin->lock);
     if (!job)
@@ -334,7 +338,7 @@ void admin_free(struct hooks *hooks)
     if (admin->traces)
         traces_free(hooks);
     for (struct list *it; (it = list_pop(&admin->jobs));)
-        job_unref(container_of(it, struct job, link));
+        job_end(container_of(it, struct job, link));
     free(admin->control);
     pthread_mutex_destroy(&admin->lock);
     free(admin);

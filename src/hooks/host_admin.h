@@ -1,9 +1,10 @@
 /* host_admin.h - pigeon.admin/1 from inside: jobs, and rows on their way to the instance that
  * asked.
  *
- * A job is what an instance has begun and is told the end of; it lives in a table of `struct
- * admin`, by number, until its last callback, a cancel, or the end of the instances. Mail of a job
- * holds a reference. Rows own everything they point to, so they may go to another loop. The broker
+ * A job is what an instance has begun and is told the end of. The instance knows it by a number and
+ * the table of `struct admin` holds a reference until its last callback, a cancel, or the end of
+ * the instances; it stays in the table until its last reference, to be stopped. Mail of a job holds
+ * one. Rows own everything they point to, so they may go to another loop. The broker
  * fills lists through admin_ops. */
 #pragma once
 #include "config/arena.h"
@@ -93,7 +94,7 @@ struct job {
     struct instance *inst;
     void *arg;
     _Atomic uint32_t refs;
-    _Atomic bool over;               /* nothing more is told */
+    _Atomic bool over;               /* nothing more is told; the table's reference is gone */
     void (*cancel)(struct job *job); /* any thread; NULL: nothing to do */
     void (*stop)(struct job *job);   /* loops stand still, instances are about to go; or NULL */
     void (*free_fn)(struct job *job);
@@ -116,7 +117,7 @@ extern const pigeon_admin host_admin_table;
 /* Into the table, with the caller's reference; r_id may be NULL. PIGEON_OK, or PIGEON_E_BUSY: the
  * job is freed. hooks, inst, arg and free_fn are set by the caller. */
 int32_t job_start(struct job *m_job, pigeon_job *r_id);
-/* Out of the table: it was told its end, or nobody will. Drops the table's reference. */
+/* It was told its end, or nobody will be. Drops the table's reference. */
 void job_end(struct job *job);
 void job_ref(struct job *job);
 void job_unref(struct job *job);

@@ -130,6 +130,80 @@ static void a_dry_question_keeps_no_rule_and_arms_no_delivery_check(void **state
     world_fini(&w);
 }
 
+static void on_reply(void *self, void *arg, pigeon_job job, int32_t status, pigeon_str json,
+                     pigeon_str text)
+{
+    int32_t *r_status = arg;
+
+    (void)self;
+    (void)job;
+    (void)json;
+    (void)text;
+    *r_status = status;
+}
+
+/* To a plugin that answers it never. */
+static int32_t call_never(struct world *w, int32_t *r_status, pigeon_job *r_job)
+{
+    static const pigeon_call call = { .size = sizeof(call),
+                                      .plugin = { .ptr = "commands", .len = 8 },
+                                      .command = { .ptr = "never", .len = 5 } };
+    int32_t r =
+        host_admin_table.call(&w->hooks->plugins[0].instances[0], &call, on_reply, r_status, r_job);
+
+    for (int i = 0; i < 4; i++)
+        loop_turn(loop_group_at(w->loops, 0), false);
+    return r;
+}
+
+/* Who looks for leaks sees the job otherwise. */
+static void a_cancelled_call_that_waits_is_given_up_at_the_stop(void **state)
+{
+    int32_t status = 1;
+    struct world w;
+    struct instance *inst;
+    pigeon_job job;
+
+    (void)state;
+    world_init(&w, 1);
+    world_link(&w, "commands.so", "commands.so");
+    assert_int_equal(world_start(&w), 0);
+    inst = &w.hooks->plugins[0].instances[0];
+    assert_int_equal(call_never(&w, &status, &job), PIGEON_OK);
+    assert_int_equal(slots_count_pending(w.hooks->loop[0]), 1);
+    assert_int_equal(host_admin_table.cancel(inst, job), PIGEON_OK);
+    assert_int_equal(host_admin_table.cancel(inst, job), PIGEON_E_GONE);
+    assert_false(list_empty(&w.hooks->admin->jobs));
+    world_fini(&w);
+    assert_int_equal(status, 1);
+}
+
+static void a_call_is_bound_by_what_is_configured_now(void **state)
+{
+    struct config_plugin block;
+    struct config now;
+    int32_t status[2] = { 1, 1 };
+    struct world w;
+
+    (void)state;
+    world_init(&w, 1);
+    world_link(&w, "commands.so", "commands.so");
+    assert_int_equal(world_start(&w), 0);
+    block = w.config->plugin_preset;
+    block.name = "commands";
+    block.max_pending = 1;
+    now = *w.config;
+    now.plugins = &block;
+    now.n_plugins = 1;
+    w.hooks->config = &now;
+    assert_int_equal(call_never(&w, &status[0], NULL), PIGEON_OK);
+    assert_int_equal(call_never(&w, &status[1], NULL), PIGEON_OK);
+    w.hooks->config = w.config;
+    assert_int_equal(status[0], 1);
+    assert_int_equal(status[1], PIGEON_E_BUSY);
+    world_fini(&w);
+}
+
 static void a_status_of_a_command_survives_the_word_of_a_slot(void **state)
 {
     (void)state;
@@ -165,6 +239,8 @@ int main(void)
         cmocka_unit_test(an_observer_changes_no_outcome_and_sees_each_entry_in_order),
         cmocka_unit_test(a_dry_question_remembers_nothing),
         cmocka_unit_test(a_dry_question_keeps_no_rule_and_arms_no_delivery_check),
+        cmocka_unit_test(a_cancelled_call_that_waits_is_given_up_at_the_stop),
+        cmocka_unit_test(a_call_is_bound_by_what_is_configured_now),
         cmocka_unit_test(a_status_of_a_command_survives_the_word_of_a_slot),
         cmocka_unit_test(a_pattern_has_stars_and_question_marks),
     };
