@@ -55,6 +55,7 @@ struct plugin_reload {
     struct timer patience;
     struct mail mail; /* to loop 0 itself */
     bool told;        /* `prepared` was called, or need not be */
+    bool is_late;     /* it has taken longer than anybody waits */
     char *reason;
 };
 
@@ -568,6 +569,7 @@ static void on_patience(struct timer *t, uint64_t now_ms)
     const char *name = part ? part->inst->plugin->name : "";
 
     (void)now_ms;
+    all->is_late = true;
     if (all->phase == PHASE_COMMITTING) {
         log_warn(all->hooks->log, "plugin_commit_late", LZ("plugin", name),
                  LU("after_ms", PATIENCE_MS));
@@ -579,6 +581,13 @@ static void on_patience(struct timer *t, uint64_t now_ms)
         note_reason(all, part->inst, NULL, "prepare does not come to an end");
     answer(all, -ETIMEDOUT);
     abort_all(all);
+}
+
+const char *plugin_reload_late(const struct plugin_reload *all)
+{
+    const struct part *part = all->is_late ? slowest(all) : NULL;
+
+    return part ? part->inst->plugin->name : NULL;
 }
 
 /* ---- with the instances gone ----------------------------------------------------------------- */

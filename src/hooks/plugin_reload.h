@@ -40,5 +40,7 @@ void plugin_reload_swap(struct plugin_reload *reload);
 void plugin_reload_commit_here(struct plugin_reload *reload, struct loop *here);
 /* The first failure: "FILE:LINE:COLUMN: error: ...", lines of text; NULL: none. */
 const char *plugin_reload_reason(const struct plugin_reload *reload);
+/* The plugin that has not come back in time, so that nothing else can begin; NULL: none. */
+const char *plugin_reload_late(const struct plugin_reload *reload);
 /* Does the plugin run whether the configuration has a block for it or not? */
 bool plugin_reload_needs_no_block(const struct hooks *hooks, const char *plugin);

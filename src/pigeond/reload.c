@@ -239,6 +239,21 @@ static void begin(struct server *server)
         finish(reload);
 }
 
+/* Nobody can say when the next one begins; whoever asks for it is not kept waiting. */
+static void tell_late(struct server *server)
+{
+    const struct plugin_reload *plugins = server->reload->plugins;
+    const char *name = plugins ? plugin_reload_late(plugins) : NULL;
+    char reason[160];
+    if (!name)
+        return;
+    log_warn(server->log, "reload_waits", LZ("plugin", name),
+             LZ("outcome", "the configuration is read when the plugin comes back"));
+    snprintf(reason, sizeof(reason), "the plugin '%.64s' has not come back from the last reload",
+             name);
+    answer_with(&server->reload_waiting, -EBUSY, reason);
+}
+
 void reload_run(struct server *server, void (*done)(void *arg, const struct reload_report *report),
                 void *arg)
 {
@@ -256,6 +271,8 @@ void reload_run(struct server *server, void (*done)(void *arg, const struct relo
         answer_with(&server->reload_waiting, -ECANCELED, "the broker stops");
     else if (!server->reload)
         begin(server);
+    else
+        tell_late(server);
 }
 
 void reload_stop(struct server *server)

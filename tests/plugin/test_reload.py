@@ -230,6 +230,18 @@ class Worker(ReloadCase):
         self.assertEqual(self.stamps(), {'m|a|7'})
         self.assertEqual(self.stop(), [3, 3, 0])
 
+    def test_who_has_not_come_back_from_prepare_is_named(self):
+        self.start(plugin={'run': 'worker', 'workers': 1})
+        begin = len(self.broker.log)
+        self.write(plugins={'opts': {'options': {'value': 'x', 'slow': '15s'}}})
+        self.signal()
+        self.broker.wait_log(' reload_refused', begin, 2 * STOP_DEADLINE)  # after ten seconds
+        log = self.opts('reload_waits', value='y')
+        self.assertIn('reload_waits plugin=opts', log)
+        self.broker.wait_log(' reloaded', begin, 2 * STOP_DEADLINE)
+        self.assertEqual(self.stamps(), {'m|y|0'})
+        self.assertEqual(self.stop(), [2, 1, 1])
+
 
 class Chains(ReloadCase):
     kind = 'reload_auth'
