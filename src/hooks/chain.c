@@ -613,6 +613,8 @@ void hook_loop_take_table(struct hook_loop *hl, struct chain_table *m_table)
     hl->chains = m_table->hooks;
     hl->events = m_table->events;
     hl->n_listeners = m_table->n_listeners;
+    if (hl->replaced)
+        clients_take_chains(hl);
     drop_replaced(hl, false);
 }
 

@@ -43,6 +43,9 @@ void clients_fini(struct hook_loop *hl);
  * are meant (empty: whatever it is) does not hold any more. */
 void clients_revoke(struct hook_loop *hl, struct plugin *plugin, struct str id,
                     struct str username);
+/* The loop has other chains, and stands still: rules of a plugin without a place among them forbid
+ * nothing any more, so they are taken back. hooks_ops.invalidate comes after it, too. */
+void clients_take_chains(struct hook_loop *hl);
 
 struct client_slots *client_slots_new(uint32_t loop);
 struct client_slots *client_slots_make(struct identity *who, struct hooks *hooks);

@@ -41,8 +41,19 @@ int identity_move_rules(struct identity *to, struct identity *from)
     return 0;
 }
 
+static bool has_place(const struct hook_loop *hl, uint32_t listener, uint32_t plugin)
+{
+    const struct chain *chain = hook_loop_chain(hl, listener, PIGEON_HOOK_AUTHORIZE_PUBLISH);
+
+    for (uint32_t i = 0; i < chain->n; i++)
+        if (chain->steps[i].plugin == plugin)
+            return true;
+    return false;
+}
+
 /* An order to invalidate finds nothing of a client that is between two loops. So what was ordered
- * and was not carried out on the old one before it left counts here, whoever was meant. */
+ * and was not carried out on the old one before it left counts here, whoever was meant. Nor does a
+ * reload find it. */
 int identity_arrive(struct identity *who, struct hook_loop *hl)
 {
     struct client_slots *cs;
@@ -55,7 +66,8 @@ int identity_arrive(struct identity *who, struct hook_loop *hl)
     for (const struct acl_entry *e = cs->acl.entries; e; e = e->next) {
         const struct plugin *p = &hl->hooks->plugins[e->plugin];
 
-        if (atomic_load(&p->n_invalidated) != e->invalidated)
+        if (atomic_load(&p->n_invalidated) != e->invalidated ||
+            !has_place(hl, who->chains, e->plugin))
             acl_revoke(&cs->acl, e->plugin);
     }
     return 0;
@@ -110,4 +122,22 @@ void clients_revoke(struct hook_loop *hl, struct plugin *plugin, struct str id, 
         cs->n_revoked++;
     }
     hl->clients.invalidated[plugin->index]++;
+}
+
+void clients_take_chains(struct hook_loop *hl)
+{
+    LIST_FOREACH (it, &hl->clients.all) {
+        struct client_slots *cs = container_of(it, struct client_slots, link);
+
+        if (list_empty(&cs->names))
+            continue;
+        uint32_t listener = container_of(cs->names.next, struct identity, same)->chains;
+        for (const struct acl_entry *e = cs->acl.entries; e; e = e->next) {
+            if (!e->rules || has_place(hl, listener, e->plugin))
+                continue;
+            acl_revoke(&cs->acl, e->plugin);
+            cs->revoked[e->plugin]++;
+            cs->n_revoked++;
+        }
+    }
 }

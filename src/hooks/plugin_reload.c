@@ -488,6 +488,13 @@ static void commit_at(struct plugin_reload *all, struct loop *here)
             commit_call(&all->parts[i], here);
 }
 
+/* hook_loop_take_table has taken back what has no place in the chains any more. */
+static void look_at_rights(const struct hooks *hooks, struct loop *here)
+{
+    if (hooks->ops->invalidate)
+        hooks->ops->invalidate(hooks->broker, loop_index(here), "", STR_NULL, STR_NULL);
+}
+
 static void on_visited(struct loop *here, struct mail *m)
 {
     struct plugin_reload *all = container_of(m, struct visit, mail)->all;
@@ -548,6 +555,7 @@ void plugin_reload_swap(struct plugin_reload *all)
 void plugin_reload_commit_here(struct plugin_reload *all, struct loop *here)
 {
     commit_at(all, here);
+    look_at_rights(all->hooks, here);
     loop_post_any(first_loop(all), &all->visits[loop_index(here)].mail, on_visited);
 }
 

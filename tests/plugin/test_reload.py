@@ -310,6 +310,23 @@ class Chains(ReloadCase):
         self.assertEqual(self.puback(self.client('of-b', port), 'hold/deny'), 0x87)
         self.reload('reloaded', listeners=[a], chains={'authorize': ['hold', {'veto': 'opts'}]})
 
+    def test_rules_without_a_place_in_the_chain_are_taken_back(self):
+        both = {'rules': {'file': built('r0')}, 'hold': {'file': built('hold')}}
+        order = ['rules', {'veto': 'opts'}, 'hold']
+        super().start(threads=3, plugins=both,
+                      chains={'authenticate': ['rules', 'hold'], 'authorize': order})
+        ruled = [self.client(f'c{i}', username='u', password=b'rules') for i in range(6)]
+        free = self.client('free')
+        for c in ruled:
+            self.assertEqual(self.puback(c, 'own/secret/x'), 0x87)
+        self.reload('reloaded', chains={'authorize': [order[1], order[0], order[2]]})
+        for c in ruled:
+            self.assertEqual(self.puback(c, 'own/secret/x'), 0x87)
+        self.reload('reloaded', chains={'authorize': order[1:]})
+        for c in ruled:
+            c.expect(mqtt.DISCONNECT, reason=0x87)
+        free.ping()
+
     def test_facts_go_by_the_chain_of_the_listener(self):
         a, b = (dict(LISTENER, name=name, port=0) for name in ('default', 'b'))
         self.start_chain('hold', {'veto': 'opts'}, listeners=[a, dict(b, chains={'events': []})])
