@@ -103,7 +103,8 @@ class Disk(unittest.TestCase):
             self.full(broker, False)
             self.assertEqual(broker.stop(), 0)
             broker.start()
-            self.assertEqual(self.waiting(broker, 0), [])
+            self.assertEqual(self.client(broker, 'pub').publish('t', b'last', 1), 0)
+            self.assertEqual(self.waiting(broker, 1), [b'last'])
             self.assertEqual(broker.stop(), 0)
         self.each('full:1', run)
 
