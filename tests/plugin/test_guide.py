@@ -211,6 +211,12 @@ class Commands(GuideCase):
     def test_threads(self):
         self.walk('Threads and run modes')
 
+    def test_control(self):
+        self.walk('control')
+
+    def test_late_answers(self):
+        self.walk('Late answers, deadlines, cancel')
+
     def test_testing(self):
         mock = os.path.join(self.sdk.libdir, 'libpigeon-mock.so')
         symbols = subprocess.run(['nm', '-D', '--undefined-only', mock], capture_output=True,
