@@ -5,8 +5,8 @@ import unittest
 
 import mqtt
 from admin_case import (ALLOW, BY_CACHE, BY_CORE, BY_DEADLINE, BY_END, BY_HOOK, BY_ONLY, BY_RULE,
-                        BY_UNASKED, CONNECT, DELIVER, DENY, NEXT, PUBLISH, SUBSCRIBE, AdminCase,
-                        plugin)
+                        BY_UNASKED, CONNECT, DELIVER, DENY, E_GONE, NEXT, PUBLISH, SUBSCRIBE,
+                        AdminCase, plugin)
 
 PUPPETS = ['p0', 'p1', 'p2']  # each obeys one character of password, payload or filter
 LET_IN = {'username': 'u', 'password': b'aaa'}
@@ -134,6 +134,19 @@ class Explained(AdminCase):
         rows = self.explain(client_id='nobody', username='x', address='192.0.2.1', topic='t/x',
                             payload='nan')
         self.assertEqual(rows[-1]['outcome'], ALLOW)
+
+
+class Cancelled(AdminCase):
+    options = config(['veto', 'decide', 'decide'], p0={'deadline': '1h'})
+    puppets_let_in = LET_IN
+
+    def test_one_that_waits_for_a_plugin_holds_nothing_at_the_stop(self):
+        """The end of the class, with AddressSanitizer."""
+        who = {'action': PUBLISH, 'client_id': self.id('made-up'), 'made_up': 1, 'topic': 't/x'}
+        job = self.began(self.order('explain', payload='Hnn', **who))['job']
+        self.rows('explain', payload='aaa', **who)  # behind it, on the same loop
+        self.assertEqual(self.do('cancel', job=job), 0)
+        self.assertEqual(self.do('cancel', job=job), E_GONE)
 
 
 class RandomChain(AdminCase):
