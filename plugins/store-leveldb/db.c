@@ -9,7 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PROBE_NS INT64_C(1000000000)
+#define PROBE_NS    INT64_C(1000000000)
+#define PROBE_BYTES 65536
 
 int64_t db_now_ms(void)
 {
@@ -231,10 +232,21 @@ static int32_t mend(struct db *db)
     return r;
 }
 
+/* Open, and what is in memory is what is on the disk. */
+static int32_t make_ready(struct db *db)
+{
+    int32_t r = mend(db);
+
+    if (r == PIGEON_OK && db->is_stale)
+        r = db_load(db);
+    db->is_stale = db->is_stale && r != PIGEON_OK;
+    return r;
+}
+
 static int32_t db_begin(void *self)
 {
     struct db *db = self;
-    int32_t r = mend(db);
+    int32_t r = make_ready(db);
 
     overlay_clear(&db->changes);
     return r;
@@ -271,14 +283,14 @@ static void db_rollback(void *self)
     struct db *db = self;
 
     overlay_clear(&db->changes);
-    if (mend(db) == PIGEON_OK)
-        db_load(db);
+    db->is_stale = true;
+    make_ready(db);
 }
 
 static int32_t db_rows_mended(void *self, struct journal_cursor *c, struct journal_row *room,
                               journal_row_fn row, void *arg)
 {
-    int32_t r = mend(self);
+    int32_t r = make_ready(self);
 
     return r == PIGEON_OK ? db_rows(self, c, room, row, arg) : r;
 }
@@ -288,6 +300,14 @@ static int32_t db_rows_mended(void *self, struct journal_cursor *c, struct journ
 static bool reserve_take(struct db *db)
 {
     return db->reserve_fd >= 0 && posix_fallocate(db->reserve_fd, 0, db->reserve_bytes) == 0;
+}
+
+/* Is there room for the reserve, and for a little more? */
+static bool reserve_probe(struct db *db)
+{
+    bool is_there = posix_fallocate(db->reserve_fd, 0, db->reserve_bytes + PROBE_BYTES) == 0;
+
+    return reserve_take(db) && ftruncate(db->reserve_fd, db->reserve_bytes) == 0 && is_there;
 }
 
 static bool db_make_room(void *self)
@@ -300,20 +320,22 @@ static bool db_make_room(void *self)
     return true;
 }
 
-static bool db_idle(void *self)
+static int32_t db_idle(void *self, bool *r_again)
 {
     struct db *db = self;
     int64_t now;
 
     if (!db->is_full)
-        return false;
+        return PIGEON_OK;
+    *r_again = true;
     now = db->host->now_ns(db->host->inst);
     if (now - db->probe_at_ns < PROBE_NS)
-        return true;
+        return PIGEON_OK;
     db->probe_at_ns = now;
-    db->is_full = !(db->reserve_fd < 0 || reserve_take(db)) || mend(db) != PIGEON_OK;
+    db->is_full = *r_again =
+        !(db->reserve_fd < 0 || reserve_probe(db)) || make_ready(db) != PIGEON_OK;
     db->reserve_is_used = db->reserve_is_used && db->is_full;
-    return db->is_full;
+    return PIGEON_OK;
 }
 
 static const char *db_error(void *self)
@@ -438,7 +460,8 @@ static int32_t open_all(struct db *db, const pigeon_conf *conf)
     }
     reserve_open(db);
     settings(db, conf);
-    if (db->host->conf_int(conf, "salvage"))
+    db->salvage = db->host->conf_int(conf, "salvage");
+    if (db->salvage)
         r = repair(db);
     db->is_torn = true; /* to be opened */
     if (r == PIGEON_OK)

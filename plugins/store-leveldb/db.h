@@ -30,6 +30,8 @@ struct db {
     int lock_fd, reserve_fd;
     int64_t reserve_bytes, probe_at_ns;
     bool is_full, reserve_is_used, is_torn;
+    bool is_stale;       /* `sessions` and `shared` could not be read again after a rollback */
+    bool salvage;        /* leave damaged records out */
     struct writer value; /* scratch */
     char error[512];
 };

@@ -16,6 +16,7 @@ struct reading {
     char *client; /* of the last session asked for */
     uint64_t client_of;
     pigeon_str client_id;
+    bool is_skipped; /* the record at hand is damaged, and left out */
 };
 
 static int64_t left_ms(uint64_t due)
@@ -30,7 +31,11 @@ static int32_t damaged(struct reading *r, struct bytes key)
     snprintf(r->db->error, sizeof(r->db->error),
              "%s: damaged: a record of kind '%c', number %" PRIu64, r->db->path, key.ptr[0],
              key_number(key, 0));
-    return PIGEON_E_IO;
+    if (!r->db->salvage)
+        return PIGEON_E_IO;
+    r->db->host->log(r->db->host->inst, PIGEON_LOG_WARN, r->db->error);
+    r->is_skipped = true;
+    return PIGEON_OK;
 }
 
 /* The client of a session, kept until another one is asked for. */
@@ -239,12 +244,13 @@ static int32_t give(struct reading *r, const struct kind *k, leveldb_iterator_t 
     value.ptr = leveldb_iter_value(it, &value.len);
     in = (struct reader){ .at = value.ptr, .end = value.ptr + value.len };
     r->room->op = (pigeon_op){ .size = sizeof(r->room->op) };
+    r->is_skipped = false;
     status = k->row(r, key, &in);
     if (status == PIGEON_OK && in.failed)
         status = damaged(r, key);
     if (status == PIGEON_OK)
         status = remember(r->c, key);
-    if (status != PIGEON_OK)
+    if (status != PIGEON_OK || r->is_skipped)
         return status;
     return r->row(r->arg, &r->room->op) ? PIGEON_OK : PIGEON_PENDING;
 }
@@ -258,6 +264,11 @@ int32_t db_rows(void *db, struct journal_cursor *c, struct journal_row *room, jo
     char *error = NULL;
     int32_t status = PIGEON_OK;
 
+    const uint64_t *first = c->what == PIGEON_SCAN_QUEUE && c->session
+                                ? numbers_find(&r.db->sessions, c->session)
+                                : NULL;
+    if (first && *first == QUEUE_EMPTY)
+        status = PIGEON_E_GONE;
     for (seek(&r, k, it); status == PIGEON_OK && leveldb_iter_valid(it); leveldb_iter_next(it))
         status = give(&r, k, it);
     leveldb_iter_get_error(it, &error);

@@ -375,7 +375,7 @@ static struct entry *take_all(struct journal *j, bool tick)
     struct entry *e;
     struct timespec until;
 
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec++;
     pthread_mutex_lock(&j->lock);
     while (!j->first) {
@@ -439,7 +439,8 @@ static void *run(void *arg)
         give_back(j, first);
         if (j->failed)
             continue;
-        tick = j->engine->idle(j->db);
+        tick = false;
+        take_error(j, j->engine->idle(j->db, &tick));
         if (j->is_full && !tick) {
             j->is_full = false;
             j->store_host->seen(j->host->inst, PIGEON_SEEN_ROOM, text_of(""));
@@ -577,6 +578,7 @@ int32_t journal_new(const pigeon_host *host, const struct journal_engine *engine
                     struct journal **r_journal)
 {
     struct journal *j = calloc(1, sizeof(*j));
+    pthread_condattr_t attr;
 
     if (!j)
         return PIGEON_E_NOMEM;
@@ -586,7 +588,10 @@ int32_t journal_new(const pigeon_host *host, const struct journal_engine *engine
     j->last = &j->first;
     j->store_host = host->get(host->inst, PIGEON_IF_STORE_HOST, sizeof(pigeon_store_host));
     pthread_mutex_init(&j->lock, NULL);
-    pthread_cond_init(&j->changed, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&j->changed, &attr);
+    pthread_condattr_destroy(&attr);
     metrics(j);
     if (!j->store_host || start(j)) {
         release(j);

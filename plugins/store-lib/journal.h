@@ -50,8 +50,9 @@ struct journal_engine {
     /* The disk is full: gives up what was set aside, so that deletions can be committed. false:
      * there is nothing. */
     bool (*make_room)(void *db);
-    /* Everybody is answered: housekeeping. Called again after a second while it returns true. */
-    bool (*idle)(void *db);
+    /* Everybody is answered: housekeeping. *r_again: to be called again after a second. An error is
+     * that of a commit: _IO ends the store. */
+    int32_t (*idle)(void *db, bool *r_again);
     const char *(*error)(void *db);
 };
 

@@ -10,6 +10,7 @@
 
 #define CHECKPOINT_PAGES 1000u
 #define PROBE_NS         INT64_C(1000000000)
+#define PROBE_BYTES      65536
 
 #define MSG_SCHEMA                                                                \
     "topic TEXT NOT NULL, payload BLOB, properties BLOB, publish_qos INTEGER, "   \
@@ -144,11 +145,11 @@ int32_t db_status(struct db *db, int rc)
     case SQLITE_OK:
     case SQLITE_ROW:
     case SQLITE_DONE: return PIGEON_OK;
+    case SQLITE_TOOBIG: /* the transaction has to end */
     case SQLITE_NOMEM: status = PIGEON_E_NOMEM; break;
     case SQLITE_FULL:
     case SQLITE_READONLY: status = PIGEON_E_FULL; break;
     case SQLITE_IOERR: status = status_of_io(db, rc); break;
-    case SQLITE_TOOBIG: status = PIGEON_E_TOOBIG; break;
     default: status = PIGEON_E_IO; break;
     }
     if (status == PIGEON_E_FULL)
@@ -184,9 +185,20 @@ static int32_t exec(struct db *db, const char *text)
 
 /* ---- transactions ---------------------------------------------------------------------------- */
 
+/* After a rollback that could not read them again. */
+static int32_t load_if_stale(struct db *db)
+{
+    int32_t r = db->is_stale ? db_load_sessions(db) : PIGEON_OK;
+
+    db->is_stale = r != PIGEON_OK;
+    return r;
+}
+
 static int32_t db_begin(void *self)
 {
-    return db_run(self, S_BEGIN);
+    int32_t r = load_if_stale(self);
+
+    return r == PIGEON_OK ? db_run(self, S_BEGIN) : r;
 }
 
 /* With `synchronous = NORMAL` a commit is written to the log and survives the process; whether it
@@ -220,7 +232,16 @@ static void db_rollback(void *self)
 
     if (!sqlite3_get_autocommit(db->sql))
         db_run(db, S_ROLLBACK);
-    db_load_sessions(db);
+    db->is_stale = true;
+    load_if_stale(db);
+}
+
+static int32_t db_read(void *self, struct journal_cursor *c, struct journal_row *room,
+                       journal_row_fn row, void *arg)
+{
+    int32_t r = load_if_stale(self);
+
+    return r == PIGEON_OK ? db_rows(self, c, room, row, arg) : r;
 }
 
 int32_t db_load_sessions(struct db *db)
@@ -244,6 +265,14 @@ int32_t db_load_sessions(struct db *db)
 static bool reserve_take(struct db *db)
 {
     return db->reserve_fd >= 0 && posix_fallocate(db->reserve_fd, 0, db->reserve_bytes) == 0;
+}
+
+/* Is there room for the reserve, and for a little more? */
+static bool reserve_probe(struct db *db)
+{
+    bool is_there = posix_fallocate(db->reserve_fd, 0, db->reserve_bytes + PROBE_BYTES) == 0;
+
+    return reserve_take(db) && ftruncate(db->reserve_fd, db->reserve_bytes) == 0 && is_there;
 }
 
 static bool db_make_room(void *self)
@@ -278,38 +307,41 @@ static bool has_room(struct db *db)
         if (used * pragma_number(db, "PRAGMA page_size") > db->max_bytes / 20 * 19)
             return false;
     }
-    return db->reserve_fd < 0 || reserve_take(db);
+    return db->reserve_fd < 0 || reserve_probe(db);
 }
 
-static void checkpoint(struct db *db)
+/* One that has no room goes on in the log and is tried again later. After a failed fsync nobody
+ * knows what the disk has. */
+static int32_t checkpoint(struct db *db)
 {
+    int32_t r;
     int rc;
 
     if (db->wal_pages < db->checkpoint_at)
-        return;
+        return PIGEON_OK;
     rc = sqlite3_wal_checkpoint_v2(db->sql, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
-    if (rc == SQLITE_OK)
-        db->checkpoint_at = CHECKPOINT_PAGES;
-    else /* it goes on in the log; tried again later */
-        db->checkpoint_at = db->wal_pages + CHECKPOINT_PAGES;
+    r = db_status(db, rc);
+    db->checkpoint_at = (rc == SQLITE_OK ? 0 : db->wal_pages) + CHECKPOINT_PAGES;
     db->wal_pages = rc == SQLITE_OK ? 0 : db->wal_pages;
+    return r == PIGEON_E_IO ? r : PIGEON_OK;
 }
 
-static bool db_idle(void *self)
+static int32_t db_idle(void *self, bool *r_again)
 {
     struct db *db = self;
+    int32_t r = checkpoint(db);
     int64_t now;
 
-    checkpoint(db);
-    if (!db->is_full)
-        return false;
+    if (r != PIGEON_OK || !db->is_full)
+        return r;
+    *r_again = true;
     now = db->host->now_ns(db->host->inst);
     if (now - db->probe_at_ns < PROBE_NS)
-        return true;
+        return PIGEON_OK;
     db->probe_at_ns = now;
-    db->is_full = !has_room(db);
+    db->is_full = *r_again = !has_room(db);
     db->reserve_is_used = db->reserve_is_used && db->is_full;
-    return db->is_full;
+    return PIGEON_OK;
 }
 
 static const char *db_error(void *self)
@@ -322,7 +354,7 @@ const struct journal_engine db_engine = {
     .unit = db_unit,
     .commit = db_commit,
     .rollback = db_rollback,
-    .rows = db_rows,
+    .rows = db_read,
     .make_room = db_make_room,
     .idle = db_idle,
     .error = db_error,
@@ -438,23 +470,6 @@ static int32_t prepare(struct db *db)
             return db_status(db, rc);
     }
     return PIGEON_OK;
-}
-
-int32_t db_verify(struct db *db)
-{
-    sqlite3_stmt *s = NULL;
-    int rc = sqlite3_prepare_v2(db->sql, "PRAGMA integrity_check(1)", -1, &s, NULL);
-    int32_t r = db_status(db, rc);
-
-    if (r == PIGEON_OK)
-        r = db_status(db, rc = sqlite3_step(s));
-    if (r == PIGEON_OK && strcmp((const char *)sqlite3_column_text(s, 0), "ok") != 0) {
-        snprintf(db->error, sizeof(db->error), "%s: damaged: %s", db->path,
-                 (const char *)sqlite3_column_text(s, 0));
-        r = PIGEON_E_IO;
-    }
-    sqlite3_finalize(s);
-    return r;
 }
 
 static int32_t open_all(struct db *db, int64_t cache_bytes)

@@ -78,7 +78,8 @@ struct db {
     int64_t probe_at_ns;
     uint32_t wal_pages, checkpoint_at;
     bool is_full, reserve_is_used;
-    bool salvage; /* leave damaged rows out */
+    bool is_stale; /* `sessions` could not be read again after a rollback */
+    bool salvage;  /* leave damaged rows out */
     uint64_t n_damaged;
     char error[512];
 };
@@ -86,10 +87,6 @@ struct db {
 /* Errors have been said to the host. */
 int32_t db_open(const pigeon_host *host, const pigeon_conf *conf, struct db **r_db);
 void db_close(struct db **db);
-/* Does the file pass SQLite's own check? PIGEON_OK, or PIGEON_E_IO with db->error. Reads all of it.
- */
-int32_t db_verify(struct db *db);
-
 /* What SQLite's result comes to: PIGEON_OK for OK, ROW and DONE; db->error says more. */
 int32_t db_status(struct db *db, int rc);
 /* Runs a statement that has its values and returns no rows; resets it. */

@@ -197,11 +197,18 @@ bool backlog_may_show(const struct session *session, uint64_t pos)
     return session->backlog.state == BACKLOG_READING && pos > session->backlog.read_upto;
 }
 
+bool backlog_has_ids(const struct session *session)
+{
+    const struct backlog *b = &session->backlog;
+    return b->state != BACKLOG_NONE && b->read_upto < b->ids_upto;
+}
+
 void backlog_read(struct session *session)
 {
     struct client *c = session->client;
-    if (c && session->backlog.state == BACKLOG_STORED && session->out.n_queued < READ_BELOW &&
-        !session->n_reading && !c->ops->is_congested(c))
+    if (c && session->backlog.state == BACKLOG_STORED &&
+        (session->out.n_queued < READ_BELOW || backlog_has_ids(session)) && !session->n_reading &&
+        !c->ops->is_congested(c))
         scan_from(session, CHUNK);
 }
 

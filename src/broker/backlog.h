@@ -19,6 +19,9 @@ void backlog_retract(struct session *session, const struct message *message, uin
 void backlog_park(struct session *session);
 /* A scan that is under way may still show that row, even if its deletion is submitted now. */
 bool backlog_may_show(const struct session *session, uint64_t pos);
+/* Do rows that are still to be read have packet identifiers? Then none may be given to another
+ * message. */
+bool backlog_has_ids(const struct session *session);
 /* Starts the next chunk if there is something to read, a client, and room in memory. */
 void backlog_read(struct session *session);
 /* Drops the oldest `debt` rows of an offline session: policy drop_oldest. */

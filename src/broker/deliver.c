@@ -239,7 +239,7 @@ void deliver_pump(struct session *session)
             delivery_free(&d);
             if (!goes_on)
                 return;
-        } else if (session->out.n_inflight < window(session)) {
+        } else if (session->out.n_inflight < window(session) && !backlog_has_ids(session)) {
             uint32_t before = session->out.n_queued;
             start(session, d);
             if (session->client == c && session->out.n_queued == before)

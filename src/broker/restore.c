@@ -126,6 +126,8 @@ static void on_queue(void *ctx, const pigeon_op *op)
     b->state = BACKLOG_STORED; /* read from the beginning when its client comes back */
     b->n_stored++;
     b->stored_bytes += message_of(op->msg)->size;
+    if (op->packet_id)
+        b->ids_upto = op->pos;
 }
 
 static void on_in(void *ctx, const pigeon_op *op)
