@@ -71,6 +71,21 @@ static bool can_reload(const struct plugin *p)
     return p->desc.prepare && p->desc.commit;
 }
 
+/* Files that an option names may have changed where the option has not. */
+static bool reads_files(const struct plugin *p, const struct plugin_conf *conf)
+{
+    for (uint32_t i = 0; i < p->desc.noptions; i++) {
+        const pigeon_option *o =
+            (const pigeon_option *)(const void *)((const char *)p->desc.options +
+                                                  (size_t)i * p->desc.option_stride);
+
+        if (o->type == PIGEON_T_PATH && (o->flags & PIGEON_O_RELOAD) &&
+            plugin_conf_str(conf, o->key).len > 0)
+            return true;
+    }
+    return false;
+}
+
 static int change_init(struct plugin_reload *all, const struct plugin *p, struct diag *d)
 {
     struct change *c = &all->changes[p->index];
@@ -84,8 +99,10 @@ static int change_init(struct plugin_reload *all, const struct plugin *p, struct
     if (r < 0)
         return r;
     n = plugin_conf_diff(c->old, c->written, NULL, NULL, &n_restart);
-    if (n <= (int)n_restart || !can_reload(p))
-        return n < 0 ? n : 0;
+    if (n < 0)
+        return n;
+    if (!can_reload(p) || (n <= (int)n_restart && !reads_files(p, c->written)))
+        return 0;
     r = plugin_conf_new(block, p->name, p->desc.options, p->desc.noptions, p->desc.option_stride, d,
                         &c->next);
     return r < 0 ? r : plugin_conf_keep(c->next, c->old);

@@ -21,6 +21,7 @@ static const pigeon_option options[] = {
     { .key = "slow", .type = PIGEON_T_TIME, .preset = "0", .flags = PIGEON_O_RELOAD },
     { .key = "password", .type = PIGEON_T_SECRET, .flags = PIGEON_O_RELOAD },
     { .key = "deny", .type = PIGEON_T_STRING, .preset = "none/", .flags = PIGEON_O_RELOAD },
+    { .key = "users", .type = PIGEON_T_PATH, .flags = PIGEON_O_RELOAD },
     { .key = "fixed", .type = PIGEON_T_STRING, .preset = "old" },
 };
 

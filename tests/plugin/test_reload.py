@@ -154,6 +154,15 @@ class Options(ReloadCase):
             self.assertEqual(self.stamps(), {f'm|{value}|0'})
         self.assertIn('changed=0 need_restart=0', self.opts(value='b'))
 
+    def test_a_file_that_an_option_names_is_read_at_each_reload(self):
+        self.start()
+        self.opts(users='users.txt')
+        self.assertIn('changed=0', self.opts(users='users.txt'))
+        self.opts(users='users.txt')
+        prepared, committed, aborted = self.stop()
+        self.assertEqual((prepared, aborted), (committed, 0))
+        self.assertGreaterEqual(prepared, 3)
+
     def test_a_secret_is_not_shown(self):
         self.start()
         log = self.opts('reload_refused', password='geheim', refuse=99)
