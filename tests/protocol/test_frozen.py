@@ -151,10 +151,12 @@ class Drain(FrozenCase):
             pub.send(mqtt.publish(self.topic(), b'x' * 5000))
         pub.ping()
         began = time.monotonic()
-        while time.monotonic() - began < 2.5:
+        # No more than was kept for it: beyond write_buffer QoS 0 is dropped.
+        for _ in range(240):
             slow.sock.settimeout(mqtt.DEADLINE)
-            slow._buf += slow.sock.recv(2000)
+            slow._buf += slow.sock.recv(1000)
             pub.quiet(0.01)
+        self.assertGreater(time.monotonic() - began, 2.0)
         slow.drain()
 
 
