@@ -296,6 +296,15 @@ class Services(GateCase):
     def do(self, what):
         self.assertIn(self.client('do').publish(f'do/{what}', b'', qos=1), (0, 0x10))
 
+    def subscribe(self):
+        """Has the plugin subscribe. Its event loop makes the subscription, before it sends what the plugin
+        says later."""
+        self.do('subscribe')
+        later = self.subscriber('did/loop', name='later', qos=1)
+        self.do('loop')
+        later.message('did/loop', b'worker')
+        later.disconnect()
+
     def check(self, what, payload=b''):
         c = self.did(what)
         self.do(what)
@@ -337,7 +346,7 @@ class Services(GateCase):
 
     def test_subscriptions_are_served_on_the_worker_one_message_after_the_other(self):
         did, pub = self.did('deliver'), self.client('pub')
-        self.do('subscribe')
+        self.subscribe()
         for n in range(50):
             pub.publish('sub/free', str(n), qos=n % 2)
         for n in range(50):
@@ -350,7 +359,7 @@ class Services(GateCase):
             self.do('answer')
         self.do('unsubscribe')
         pub.publish('sub/free', 'unheard', qos=1)
-        self.do('subscribe')
+        self.subscribe()
         pub.publish('sub/wait', 'again', qos=1)
         did.message('did/deliver', 'again')
         self.numbers.mark('cancelled')
@@ -363,7 +372,7 @@ class Services(GateCase):
             self.check('flicker')
         did, pub = self.did('deliver'), self.client('pub')
         pub.publish('sub/free', 'unheard', qos=1)
-        self.do('subscribe')
+        self.subscribe()
         pub.publish('sub/free', 'heard once', qos=1)
         did.message('did/deliver', 'heard once')
         did.expect_nothing()
