@@ -78,6 +78,8 @@ class Disk(unittest.TestCase):
             self.assertEqual(refused, 20)
             old.send(mqtt.publish('t', b'no ack', 1, 7, version=V311))
             old.expect_nothing()  # no acknowledgement, but the connection stays
+            self.assertEqual(pub.publish('t', b'no more', 1), 0x97)  # the one before has had its answer
+            old.expect_nothing()
             pub.publish('q0', b'goes on')
             plain.message('q0', b'goes on')
             self.full(broker, False)
