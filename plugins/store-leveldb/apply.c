@@ -1,4 +1,5 @@
 #include "db.h"
+#include "batch.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -100,7 +101,7 @@ static int32_t due(struct db *db, char kind, const pigeon_op *op)
     if (r != PIGEON_OK)
         return r == PIGEON_E_GONE ? PIGEON_OK : r;
     struct writer *w = scratch(db);
-    put_number(w, op->due_in_ms < 0 ? (uint64_t)-1 : (uint64_t)(db_now_ms() + op->due_in_ms), 8);
+    put_number(w, op->due_in_ms < 0 ? (uint64_t)-1 : (uint64_t)(place_now_ms() + op->due_in_ms), 8);
     if (value.len > 8)
         put_bytes(w, value.ptr + 8, value.len - 8);
     free(owned);
@@ -169,12 +170,6 @@ static int32_t put_row(struct db *db, uint64_t pos, const pigeon_rcpt *to, const
     return put_scratch(db, key2(room, 'q', pos, to->session));
 }
 
-static void note_first(uint64_t *first, uint64_t pos)
-{
-    if (*first != QUEUE_UNKNOWN && pos < *first)
-        *first = pos;
-}
-
 /* How many recipients of a message that several wait for are left; 0 of one that stands with its
  * recipient. */
 static int32_t share_body(struct db *db, const pigeon_op *op, uint32_t n)
@@ -214,7 +209,7 @@ static int32_t queue_add(struct db *db, const pigeon_op *op, uint32_t *r_gone)
             ++*r_gone;
             continue;
         }
-        note_first(first, op->pos);
+        numbers_note_first(first, op->pos);
         r = is_there(db, op, to, &there);
         if (r == PIGEON_OK && !there) {
             r = put_row(db, op->pos, to, is_alone ? op->msg : NULL);
@@ -284,7 +279,7 @@ static int32_t queue_move(struct db *db, const pigeon_op *op, uint32_t *r_gone)
         free(owned);
         return r == PIGEON_OK ? queue_del(db, op->session, op->pos) : r;
     }
-    note_first(first, op->pos);
+    numbers_note_first(first, op->pos);
     struct reader in = { .at = value.ptr, .end = value.ptr + value.len };
     struct writer *w = scratch(db);
     take_rcpt(&in, &row, &is_alone);
@@ -351,8 +346,9 @@ static int32_t in_add(struct db *db, const pigeon_op *op)
                   (struct bytes){ .ptr = "", .len = 0 });
 }
 
-static int32_t apply(struct db *db, const pigeon_op *op, uint32_t *r_gone)
+int32_t db_apply(void *self, const pigeon_op *op, uint32_t *r_gone)
 {
+    struct db *db = self;
     char room[KEY_NUMBERS_MAX];
 
     switch (op->kind) {
@@ -377,10 +373,9 @@ static int32_t apply(struct db *db, const pigeon_op *op, uint32_t *r_gone)
     }
 }
 
-/* ---- units ----------------------------------------------------------------------------------- */
-
-static int32_t has_target(struct db *db, const pigeon_op *op, bool *r_has)
+int32_t db_has_target(void *self, const pigeon_op *op, bool *r_has)
 {
+    struct db *db = self;
     char room[KEY_NUMBERS_MAX];
 
     *r_has = true;
@@ -398,50 +393,4 @@ static int32_t has_target(struct db *db, const pigeon_op *op, bool *r_has)
     case PIGEON_OP_SESSION_OFF: *r_has = numbers_find(&db->sessions, op->session); return PIGEON_OK;
     default: return PIGEON_OK;
     }
-}
-
-static bool is_conditional(const pigeon_op *op)
-{
-    return op->flags & PIGEON_OP_IF_EXISTS || op->kind == PIGEON_OP_WILL_TAKE;
-}
-
-static int32_t apply_ops(struct db *db, const pigeon_batch *batch, const pigeon_unit *u,
-                         uint32_t *r_gone)
-{
-    int32_t r = PIGEON_OK;
-
-    for (uint32_t i = 0; i < u->nops && r == PIGEON_OK; i++) {
-        const pigeon_op *op = batch_op(batch, u->first_op + i);
-        bool there = true;
-
-        if (is_conditional(op))
-            r = has_target(db, op, &there);
-        if (r == PIGEON_OK)
-            r = there ? apply(db, op, r_gone) : PIGEON_E_GONE;
-    }
-    return r;
-}
-
-int32_t db_unit(void *self, const pigeon_batch *batch, const pigeon_unit *u, uint32_t *r_gone)
-{
-    struct db *db = self;
-    int32_t r = PIGEON_OK;
-
-    /* The reserve is for deletions. */
-    if (db->reserve_is_used && !(u->flags & PIGEON_UNIT_TRIM))
-        return PIGEON_E_FULL;
-    for (uint32_t i = 0; i < u->nops && r == PIGEON_OK; i++)
-        r = op_judge(batch_op(batch, u->first_op + i));
-    if (r != PIGEON_OK)
-        return r;
-    overlay_mark(&db->changes);
-    r = apply_ops(db, batch, u, r_gone);
-    if (r == PIGEON_E_GONE) {
-        int32_t undone;
-
-        overlay_undo(&db->changes);
-        undone = db_load(db);
-        r = undone == PIGEON_OK ? r : undone;
-    }
-    return r;
 }

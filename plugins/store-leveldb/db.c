@@ -1,24 +1,9 @@
 #include "db.h"
-#include "lockfile.h"
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
-
-#define PROBE_NS    INT64_C(1000000000)
-#define PROBE_BYTES 65536
-
-int64_t db_now_ms(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_REALTIME, &ts);
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
 
 /* LevelDB tells what happened in words only. */
 int32_t db_status(struct db *db, char *m_error)
@@ -30,8 +15,8 @@ int32_t db_status(struct db *db, char *m_error)
     if (strstr(m_error, strerror(ENOSPC)) || strstr(m_error, strerror(EDQUOT)) ||
         strstr(m_error, strerror(EROFS)))
         status = PIGEON_E_FULL;
-    snprintf(db->error, sizeof(db->error), "%s: %s", db->path, m_error);
-    db->is_full = db->is_full || status == PIGEON_E_FULL;
+    snprintf(db->place->error, sizeof(db->place->error), "%s: %s", db->place->path, m_error);
+    db->place->is_full = db->place->is_full || status == PIGEON_E_FULL;
     leveldb_free(m_error);
     return status;
 }
@@ -209,11 +194,9 @@ static int32_t open_ldb(struct db *db)
 {
     char *error = NULL;
 
-    db->ldb = leveldb_open(db->options, db->path, &error);
+    db->ldb = leveldb_open(db->options, db->place->path, &error);
     return db_status(db, error);
 }
-
-static bool db_make_room(void *self);
 
 /* After a failed write: see the top of db.h. A new log needs room. */
 static int32_t mend(struct db *db)
@@ -226,7 +209,7 @@ static int32_t mend(struct db *db)
         leveldb_close(db->ldb);
     db->ldb = NULL;
     r = open_ldb(db);
-    if (r == PIGEON_E_FULL && db_make_room(db))
+    if (r == PIGEON_E_FULL && place_give_up_reserve(db->place))
         r = open_ldb(db);
     db->is_torn = r != PIGEON_OK;
     return r;
@@ -278,6 +261,26 @@ static int32_t db_commit(void *self, uint32_t durability)
     return r;
 }
 
+static int32_t db_save(void *self)
+{
+    overlay_mark(&((struct db *)self)->changes);
+    return PIGEON_OK;
+}
+
+static int32_t db_undo(void *self)
+{
+    struct db *db = self;
+
+    overlay_undo(&db->changes);
+    return db_load(db);
+}
+
+static int32_t db_settle(void *self)
+{
+    overlay_settle(&((struct db *)self)->changes);
+    return PIGEON_OK;
+}
+
 static void db_rollback(void *self)
 {
     struct db *db = self;
@@ -287,125 +290,36 @@ static void db_rollback(void *self)
     make_ready(db);
 }
 
-static int32_t db_rows_mended(void *self, struct journal_cursor *c, struct journal_row *room,
-                              journal_row_fn row, void *arg)
+static int32_t db_read(void *self, struct journal_cursor *c, struct journal_row *room,
+                       journal_row_fn row, void *arg)
 {
     int32_t r = make_ready(self);
 
     return r == PIGEON_OK ? db_rows(self, c, room, row, arg) : r;
 }
 
-/* ---- room ------------------------------------------------------------------------------------ */
-
-static bool reserve_take(struct db *db)
-{
-    return db->reserve_fd >= 0 && posix_fallocate(db->reserve_fd, 0, db->reserve_bytes) == 0;
-}
-
-/* Is there room for the reserve, and for a little more? */
-static bool reserve_probe(struct db *db)
-{
-    bool is_there = posix_fallocate(db->reserve_fd, 0, db->reserve_bytes + PROBE_BYTES) == 0;
-
-    return reserve_take(db) && ftruncate(db->reserve_fd, db->reserve_bytes) == 0 && is_there;
-}
-
-static bool db_make_room(void *self)
+static bool db_has_room(void *self)
 {
     struct db *db = self;
 
-    if (db->reserve_fd < 0 || db->reserve_is_used || ftruncate(db->reserve_fd, 0) < 0)
-        return false;
-    db->reserve_is_used = true;
-    return true;
+    return place_has_room(db->place) && make_ready(db) == PIGEON_OK;
 }
-
-static int32_t db_idle(void *self, bool *r_again)
-{
-    struct db *db = self;
-    int64_t now;
-
-    if (!db->is_full)
-        return PIGEON_OK;
-    *r_again = true;
-    now = db->host->now_ns(db->host->inst);
-    if (now - db->probe_at_ns < PROBE_NS)
-        return PIGEON_OK;
-    db->probe_at_ns = now;
-    db->is_full = *r_again =
-        !(db->reserve_fd < 0 || reserve_probe(db)) || make_ready(db) != PIGEON_OK;
-    db->reserve_is_used = db->reserve_is_used && db->is_full;
-    return PIGEON_OK;
-}
-
-static const char *db_error(void *self)
-{
-    return ((struct db *)self)->error;
-}
-
-const struct journal_engine db_engine = {
-    .begin = db_begin,
-    .unit = db_unit,
-    .commit = db_commit,
-    .rollback = db_rollback,
-    .rows = db_rows_mended,
-    .make_room = db_make_room,
-    .idle = db_idle,
-    .error = db_error,
-};
 
 /* ---- opening --------------------------------------------------------------------------------- */
-
-static int32_t refuse(struct db *db, const char *what)
-{
-    char text[700];
-
-    snprintf(text, sizeof(text), "%s: %s", what, db->error);
-    return db->host->fail(db->host->inst, "path", text);
-}
-
-static int32_t lock(struct db *db)
-{
-    char who[64] = "";
-    int64_t pid;
-
-    db->lock_fd = lockfile_take(db->lock_path, &pid);
-    if (db->lock_fd >= 0)
-        return PIGEON_OK;
-    if (pid)
-        snprintf(who, sizeof(who), " (process %lld)", (long long)pid);
-    if (db->lock_fd == -EWOULDBLOCK)
-        snprintf(
-            db->error, sizeof(db->error),
-            "another broker%s uses this store; stop it, or give this one a state_dir of its own",
-            who);
-    else
-        snprintf(db->error, sizeof(db->error), "%.400s: %s", db->lock_path, strerror(-db->lock_fd));
-    return refuse(db, "the store cannot be locked");
-}
-
-static void reserve_open(struct db *db)
-{
-    if (!db->reserve_bytes)
-        return;
-    db->reserve_fd = open(db->reserve_path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (db->reserve_fd >= 0 && !reserve_take(db))
-        db->is_full = true;
-}
 
 static void settings(struct db *db, const pigeon_conf *conf)
 {
     db->options = leveldb_options_create();
     db->read = leveldb_readoptions_create();
     db->write = leveldb_writeoptions_create();
-    db->cache = leveldb_cache_create_lru((size_t)db->host->conf_int(conf, "cache"));
+    db->cache = leveldb_cache_create_lru((size_t)db->place->host->conf_int(conf, "cache"));
     db->filter = leveldb_filterpolicy_create_bloom(10);
     leveldb_options_set_create_if_missing(db->options, 1);
     leveldb_options_set_paranoid_checks(db->options, 1);
     leveldb_options_set_cache(db->options, db->cache);
     leveldb_options_set_filter_policy(db->options, db->filter);
     leveldb_options_set_write_buffer_size(db->options,
-                                          (size_t)db->host->conf_int(conf, "write_buffer"));
+                                          (size_t)db->place->host->conf_int(conf, "write_buffer"));
     leveldb_readoptions_set_verify_checksums(db->read, 1);
 }
 
@@ -430,10 +344,10 @@ static int32_t check_format(struct db *db)
     free(owned);
     if (format == DB_FORMAT)
         return PIGEON_OK;
-    snprintf(db->error, sizeof(db->error),
+    snprintf(db->place->error, sizeof(db->place->error),
              "%s: its format is %llu, this version knows %d; use the version that wrote it, or a "
              "newer one",
-             db->path, (unsigned long long)format, DB_FORMAT);
+             db->place->path, (unsigned long long)format, DB_FORMAT);
     return PIGEON_E_NOTSUP;
 }
 
@@ -442,25 +356,26 @@ static int32_t repair(struct db *db)
 {
     char *error = NULL;
 
-    leveldb_repair_db(db->options, db->path, &error);
-    db->host->log(db->host->inst, PIGEON_LOG_WARN,
-                  "salvage: what could be read was kept, the rest lies in lost/ of the database");
+    leveldb_repair_db(db->options, db->place->path, &error);
+    db->place->host->log(
+        db->place->host->inst, PIGEON_LOG_WARN,
+        "salvage: what could be read was kept, the rest lies in lost/ of the database");
     return db_status(db, error);
 }
 
 static int32_t open_all(struct db *db, const pigeon_conf *conf)
 {
-    int32_t r = lock(db);
+    int32_t r = PIGEON_OK;
 
-    if (r != PIGEON_OK)
-        return r;
-    if (mkdir(db->path, 0700) < 0 && errno != EEXIST) {
-        snprintf(db->error, sizeof(db->error), "%.400s: %s", db->path, strerror(errno));
-        return refuse(db, "the store cannot be opened");
+    if (mkdir(db->place->path, 0700) < 0 && errno != EEXIST) {
+        snprintf(db->place->error, sizeof(db->place->error), "%.400s: %s", db->place->path,
+                 strerror(errno));
+        return place_refuse(db->place, "the store cannot be opened");
     }
-    reserve_open(db);
+    if (!place_open_reserve(db->place))
+        db->place->is_full = true;
     settings(db, conf);
-    db->salvage = db->host->conf_int(conf, "salvage");
+    db->salvage = db->place->host->conf_int(conf, "salvage");
     if (db->salvage)
         r = repair(db);
     db->is_torn = true; /* to be opened */
@@ -471,85 +386,60 @@ static int32_t open_all(struct db *db, const pigeon_conf *conf)
     if (r == PIGEON_OK)
         r = db_load(db);
     if (r != PIGEON_OK)
-        return refuse(db, "the store cannot be opened");
+        return place_refuse(db->place, "the store cannot be opened");
     load_last_pos(db);
     return PIGEON_OK;
 }
 
-static char *beside(const char *path, const char *suffix)
+static void db_close(void *self)
 {
-    size_t n = strlen(path) + strlen(suffix) + 1;
-    char *name = malloc(n);
+    struct db *db = self;
 
-    if (name)
-        snprintf(name, n, "%s%s", path, suffix);
-    return name;
-}
-
-static int32_t name_all(struct db *db, const pigeon_conf *conf)
-{
-    pigeon_str path = db->host->conf_str(conf, "path");
-
-    if (path.len)
-        db->path = beside(path.ptr, "");
-    else if (db->host->state_dir && db->host->state_dir[0])
-        db->path = beside(db->host->state_dir, "/store.leveldb");
-    else
-        return db->host->fail(db->host->inst, "path",
-                              "set state_dir, or path to the directory of the store");
-    if (db->path) {
-        db->lock_path = beside(db->path, "-lock");
-        db->reserve_path = beside(db->path, "-reserve");
+    if (db->ldb)
+        leveldb_close(db->ldb);
+    if (db->options) {
+        leveldb_options_destroy(db->options);
+        leveldb_readoptions_destroy(db->read);
+        leveldb_writeoptions_destroy(db->write);
+        leveldb_cache_destroy(db->cache);
+        leveldb_filterpolicy_destroy(db->filter);
     }
-    return db->lock_path && db->reserve_path ? PIGEON_OK : PIGEON_E_NOMEM;
+    overlay_fini(&db->changes);
+    numbers_fini(&db->sessions);
+    numbers_fini(&db->shared);
+    writer_fini(&db->value);
+    free(db);
 }
 
-int32_t db_open(const pigeon_host *host, const pigeon_conf *conf, struct db **r_db)
+static int32_t db_open(struct place *place, const pigeon_conf *conf, void **r_db)
 {
     struct db *db = calloc(1, sizeof(*db));
     int32_t r;
 
     if (!db)
         return PIGEON_E_NOMEM;
-    db->host = host;
-    db->lock_fd = db->reserve_fd = -1;
-    db->reserve_bytes = host->conf_int(conf, "reserve");
-    r = overlay_init(&db->changes) ? PIGEON_E_NOMEM : name_all(db, conf);
-    if (r == PIGEON_OK)
-        r = open_all(db, conf);
+    db->place = place;
+    r = overlay_init(&db->changes) ? PIGEON_E_NOMEM : open_all(db, conf);
     if (r != PIGEON_OK)
-        db_close(&db);
+        db_close(db);
     else
         *r_db = db;
     return r;
 }
 
-void db_close(struct db **db)
-{
-    struct db *d = *db;
-
-    *db = NULL;
-    if (!d)
-        return;
-    if (d->ldb)
-        leveldb_close(d->ldb);
-    if (d->options) {
-        leveldb_options_destroy(d->options);
-        leveldb_readoptions_destroy(d->read);
-        leveldb_writeoptions_destroy(d->write);
-        leveldb_cache_destroy(d->cache);
-        leveldb_filterpolicy_destroy(d->filter);
-    }
-    if (d->reserve_fd >= 0)
-        close(d->reserve_fd);
-    if (d->lock_fd >= 0)
-        close(d->lock_fd);
-    overlay_fini(&d->changes);
-    numbers_fini(&d->sessions);
-    numbers_fini(&d->shared);
-    writer_fini(&d->value);
-    free(d->path);
-    free(d->lock_path);
-    free(d->reserve_path);
-    free(d);
-}
+const struct journal_engine db_engine = {
+    .file = "store.leveldb",
+    .help = "set state_dir, or path to the directory of the store",
+    .open = db_open,
+    .close = db_close,
+    .begin = db_begin,
+    .op = db_apply,
+    .has = db_has_target,
+    .save = db_save,
+    .undo = db_undo,
+    .settle = db_settle,
+    .commit = db_commit,
+    .rollback = db_rollback,
+    .rows = db_read,
+    .has_room = db_has_room,
+};

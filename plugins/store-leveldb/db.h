@@ -10,12 +10,8 @@
 
 #define DB_FORMAT 1
 
-/* Values in `sessions` beside a first position. */
-#define QUEUE_UNKNOWN 0
-#define QUEUE_EMPTY   UINT64_MAX
-
 struct db {
-    const pigeon_host *host;
+    struct place *place;
     leveldb_t *ldb;
     leveldb_options_t *options;
     leveldb_readoptions_t *read;
@@ -26,19 +22,11 @@ struct db {
     struct numbers sessions; /* that exist; value: where its queue may begin */
     struct numbers shared;   /* messages of several recipients; value: how many are left */
     uint64_t last_pos;
-    char *path, *lock_path, *reserve_path;
-    int lock_fd, reserve_fd;
-    int64_t reserve_bytes, probe_at_ns;
-    bool is_full, reserve_is_used, is_torn;
+    bool is_torn;        /* to be opened anew */
     bool is_stale;       /* `sessions` and `shared` could not be read again after a rollback */
     bool salvage;        /* leave damaged records out */
     struct writer value; /* scratch */
-    char error[512];
 };
-
-/* Errors have been said to the host. */
-int32_t db_open(const pigeon_host *host, const pigeon_conf *conf, struct db **r_db);
-void db_close(struct db **db);
 
 /* A value as the open transaction sees it; *m_owned (free it) or a view into the overlay.
  * PIGEON_E_GONE: none. */
@@ -59,10 +47,10 @@ void keys_fini(struct keys *keys);
  * not. */
 int32_t db_load(struct db *db);
 int32_t db_status(struct db *db, char *m_error);
-int64_t db_now_ms(void);
 
 /* apply.c, rows.c */
-int32_t db_unit(void *db, const pigeon_batch *batch, const pigeon_unit *unit, uint32_t *r_gone);
+int32_t db_apply(void *db, const pigeon_op *op, uint32_t *r_gone);
+int32_t db_has_target(void *db, const pigeon_op *op, bool *r_has);
 int32_t db_rows(void *db, struct journal_cursor *c, struct journal_row *room, journal_row_fn row,
                 void *arg);
 extern const struct journal_engine db_engine;

@@ -40,17 +40,23 @@ int overlay_init(struct overlay *o)
 
 void overlay_mark(struct overlay *o)
 {
+    o->is_marked = true;
+}
+
+void overlay_settle(struct overlay *o)
+{
     for (struct overlay_undo *u = o->undo, *next; u; u = next) {
         next = u->next;
         value_free(u->value);
         free(u);
     }
     o->undo = NULL;
+    o->is_marked = false;
 }
 
 void overlay_clear(struct overlay *o)
 {
-    overlay_mark(o);
+    overlay_settle(o);
     for (struct overlay_entry *e = o->first, *later; e; e = later) {
         later = e->later;
         value_free(e->value);
@@ -121,26 +127,36 @@ static struct overlay_entry *add(struct overlay *o, struct bytes key, uint64_t h
     return e;
 }
 
+/* Keeps what the entry says now; 0 or -1: no memory. */
+static int remember(struct overlay *o, struct overlay_entry *e)
+{
+    struct overlay_undo *u = malloc(sizeof(*u));
+
+    if (!u)
+        return -1;
+    *u = (struct overlay_undo){
+        .next = o->undo, .entry = e, .value = e->value, .value_len = e->value_len
+    };
+    o->undo = u;
+    return 0;
+}
+
 int overlay_set(struct overlay *o, struct bytes key, struct bytes value)
 {
     uint64_t hash = hash_of(key);
     struct overlay_entry *e = find(o, key, hash);
-    struct overlay_undo *u = malloc(sizeof(*u));
     char *copy = value.ptr ? malloc(value.len + 1) : NULL;
 
     if (!e)
         e = add(o, key, hash);
-    if (!u || !e || (value.ptr && !copy)) {
-        free(u);
+    if (!e || (value.ptr && !copy) || (o->is_marked && remember(o, e))) {
         free(copy);
         return -1;
     }
     if (copy)
         memcpy(copy, value.ptr, value.len);
-    *u = (struct overlay_undo){
-        .next = o->undo, .entry = e, .value = e->value, .value_len = e->value_len
-    };
-    o->undo = u;
+    if (!o->is_marked)
+        value_free(e->value);
     e->value = copy;
     e->value_len = value.len;
     return 0;

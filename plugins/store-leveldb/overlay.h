@@ -25,7 +25,8 @@ struct overlay {
     struct overlay_entry **buckets;
     uint32_t mask, n;
     struct overlay_entry *first, **last;
-    struct overlay_undo *undo; /* of the open unit, newest first */
+    struct overlay_undo *undo; /* what has changed since the mark, newest first */
+    bool is_marked;
 };
 
 int overlay_init(struct overlay *o); /* 0 or -1: no memory */
@@ -36,7 +37,9 @@ void overlay_clear(struct overlay *o);
 const struct overlay_entry *overlay_find(const struct overlay *o, struct bytes key);
 /* value.ptr NULL: deleted. Copies both. 0 or -1: no memory, nothing has changed. */
 int overlay_set(struct overlay *o, struct bytes key, struct bytes value);
-/* A unit begins; what the last one changed stays. */
+/* From here on changes can be taken back. */
 void overlay_mark(struct overlay *o);
-/* As it was at the mark. */
+/* As it was at the mark, which stays. */
 void overlay_undo(struct overlay *o);
+/* What has changed since the mark stays; the mark is gone. */
+void overlay_settle(struct overlay *o);

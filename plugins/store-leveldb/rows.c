@@ -19,21 +19,14 @@ struct reading {
     bool is_skipped; /* the record at hand is damaged, and left out */
 };
 
-static int64_t left_ms(uint64_t due)
-{
-    int64_t left = (int64_t)due - db_now_ms();
-
-    return (int64_t)due < 0 ? -1 : left > 0 ? left : 0;
-}
-
 static int32_t damaged(struct reading *r, struct bytes key)
 {
-    snprintf(r->db->error, sizeof(r->db->error),
-             "%s: damaged: a record of kind '%c', number %" PRIu64, r->db->path, key.ptr[0],
+    snprintf(r->db->place->error, sizeof(r->db->place->error),
+             "%s: damaged: a record of kind '%c', number %" PRIu64, r->db->place->path, key.ptr[0],
              key_number(key, 0));
     if (!r->db->salvage)
         return PIGEON_E_IO;
-    r->db->host->log(r->db->host->inst, PIGEON_LOG_WARN, r->db->error);
+    r->db->place->host->log(r->db->place->host->inst, PIGEON_LOG_WARN, r->db->place->error);
     r->is_skipped = true;
     return PIGEON_OK;
 }
@@ -74,7 +67,7 @@ static int32_t session_row(struct reading *r, struct bytes key, struct reader *i
 
     op->kind = PIGEON_OP_SESSION_PUT;
     op->session = key_number(key, 0);
-    op->due_in_ms = left_ms(take_number(in, 8));
+    op->due_in_ms = place_left_ms((int64_t)take_number(in, 8));
     op->client = take_text(in);
     op->extra =
         (pigeon_bytes){ .ptr = (const uint8_t *)in->at, .len = (uint32_t)(in->end - in->at) };
@@ -119,7 +112,7 @@ static int32_t will_row(struct reading *r, struct bytes key, struct reader *in)
 
     op->kind = PIGEON_OP_WILL_PUT;
     op->session = key_number(key, 0);
-    op->due_in_ms = left_ms(take_number(in, 8));
+    op->due_in_ms = place_left_ms((int64_t)take_number(in, 8));
     extra = take_bytes(in, take_number(in, 4));
     op->extra = (pigeon_bytes){ .ptr = (const uint8_t *)extra.ptr, .len = (uint32_t)extra.len };
     take_msg(in, &r->room->msg);

@@ -1,11 +1,11 @@
 #include "journal.h"
+#include "batch.h"
 #include <pigeon/thread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#define GROUP_OPS    16384u /* a commit takes no further batch beyond so many ops */
-#define ROWS_AT_ONCE 64u
+#define GROUP_OPS 16384u /* a commit takes no further batch beyond so many ops */
 
 struct scan_job {
     struct scan_job *next;
@@ -33,6 +33,7 @@ struct journal {
     const pigeon_host *host;
     const pigeon_store_host *store_host;
     const struct journal_engine *engine;
+    struct place place;
     void *db;
     pthread_t thread;
     pthread_mutex_t lock;
@@ -44,35 +45,10 @@ struct journal {
     struct outcome *group;
     uint32_t n_group, cap_group, n_ops;
     uint32_t durability;
-    bool failed;  /* for good: everything is refused */
-    bool is_full; /* the last word on room was no */
+    bool failed;       /* for good: everything is refused */
+    bool said_is_full; /* the last word to the host on room was no */
     int32_t m_commits, m_commit_seconds, m_units, m_refused;
 };
-
-int32_t op_judge(const pigeon_op *op)
-{
-    switch (op->kind) {
-    case PIGEON_OP_SUB_PUT: return op->sub ? PIGEON_OK : PIGEON_E_INVAL;
-    case PIGEON_OP_RETAIN_PUT:
-    case PIGEON_OP_WILL_PUT: return op->msg ? PIGEON_OK : PIGEON_E_INVAL;
-    case PIGEON_OP_QUEUE_ADD:
-        return op->msg && (!op->nrcpts || op->rcpts) ? PIGEON_OK : PIGEON_E_INVAL;
-    case PIGEON_OP_QUEUE_MOVE: return op->nrcpts == 1 && op->rcpts ? PIGEON_OK : PIGEON_E_INVAL;
-    case PIGEON_OP_SESSION_PUT:
-    case PIGEON_OP_SESSION_DEL:
-    case PIGEON_OP_SESSION_OFF:
-    case PIGEON_OP_SUB_DEL:
-    case PIGEON_OP_RETAIN_DEL:
-    case PIGEON_OP_QUEUE_UPD:
-    case PIGEON_OP_QUEUE_DEL:
-    case PIGEON_OP_IN_ADD:
-    case PIGEON_OP_IN_DEL:
-    case PIGEON_OP_WILL_DUE:
-    case PIGEON_OP_WILL_TAKE:
-    case PIGEON_OP_WILL_DEL: return PIGEON_OK;
-    default: return PIGEON_E_NOTSUP;
-    }
-}
 
 /* ---- answers --------------------------------------------------------------------------------- */
 
@@ -107,16 +83,14 @@ static pigeon_str text_of(const char *s)
 
 static void say(struct journal *j, uint32_t what)
 {
-    const char *why = j->engine->error(j->db);
-
-    j->store_host->seen(j->host->inst, what, text_of(why ? why : ""));
+    j->store_host->seen(j->host->inst, what, text_of(j->place.error));
 }
 
 /* What the engine's error comes to for everybody. */
 static int32_t take_error(struct journal *j, int32_t status)
 {
-    if (status == PIGEON_E_FULL && !j->is_full) {
-        j->is_full = true;
+    if (status == PIGEON_E_FULL && !j->said_is_full) {
+        j->said_is_full = true;
         say(j, PIGEON_SEEN_FULL);
     }
     if (status == PIGEON_E_IO && !j->failed) {
@@ -140,6 +114,64 @@ static pigeon_unit_result *results_of(struct outcome *o)
     return o->units;
 }
 
+static int32_t judge(const pigeon_batch *batch, const pigeon_unit *u, bool *r_may_end_late)
+{
+    int32_t r = PIGEON_OK;
+
+    *r_may_end_late = false;
+    for (uint32_t i = 0; i < u->nops && r == PIGEON_OK; i++) {
+        const pigeon_op *op = batch_op(batch, u->first_op + i);
+
+        r = op_judge(op);
+        *r_may_end_late = *r_may_end_late || (i > 0 && op_is_conditional(op));
+    }
+    return r;
+}
+
+static int32_t apply_ops(struct journal *j, const pigeon_batch *batch, const pigeon_unit *u,
+                         uint32_t *r_gone)
+{
+    int32_t r = PIGEON_OK;
+
+    for (uint32_t i = 0; i < u->nops && r == PIGEON_OK; i++) {
+        const pigeon_op *op = batch_op(batch, u->first_op + i);
+        bool has = true;
+
+        if (op_is_conditional(op))
+            r = j->engine->has(j->db, op, &has);
+        if (r == PIGEON_OK)
+            r = has ? j->engine->op(j->db, op, r_gone) : PIGEON_E_GONE;
+    }
+    return r;
+}
+
+/* One unit, whole or not at all. An error that does not end the transaction concerns this unit
+ * only. */
+static int32_t apply_unit(struct journal *j, const pigeon_batch *batch, const pigeon_unit *u,
+                          uint32_t *r_gone)
+{
+    bool may_end_late;
+    int32_t r = judge(batch, u, &may_end_late), undone = PIGEON_OK, settled;
+
+    if (r != PIGEON_OK)
+        return r;
+    /* The reserve is for deletions. */
+    if (j->place.reserve_is_used && !(u->flags & PIGEON_UNIT_TRIM))
+        return PIGEON_E_FULL;
+    if (!may_end_late)
+        return apply_ops(j, batch, u, r_gone);
+    r = j->engine->save(j->db);
+    if (r != PIGEON_OK)
+        return r;
+    r = apply_ops(j, batch, u, r_gone);
+    if (r == PIGEON_E_GONE)
+        undone = j->engine->undo(j->db);
+    settled = j->engine->settle(j->db);
+    if (r != PIGEON_OK && r != PIGEON_E_GONE)
+        return r;
+    return undone != PIGEON_OK ? undone : settled != PIGEON_OK ? settled : r;
+}
+
 /* only: PIGEON_UNIT_* flags that a unit must have to be applied, 0: every unit; the others are
  * refused as FULL. */
 static int32_t apply(struct journal *j, struct outcome *o, uint32_t only)
@@ -150,7 +182,7 @@ static int32_t apply(struct journal *j, struct outcome *o, uint32_t only)
         int32_t r = PIGEON_E_FULL;
 
         if ((u->flags & only) == only) {
-            r = j->engine->unit(j->db, o->batch, u, &gone);
+            r = apply_unit(j, o->batch, u, &gone);
             if (ends_transaction(r))
                 return r;
         }
@@ -214,7 +246,7 @@ static void settle_alone(struct journal *j, struct outcome *o)
     if (r == PIGEON_E_FULL && has_trim(o->batch)) {
         take_error(j, r);
         r = apply_alone(j, o, PIGEON_UNIT_TRIM);
-        if (r == PIGEON_E_FULL && j->engine->make_room(j->db))
+        if (r == PIGEON_E_FULL && place_give_up_reserve(&j->place))
             r = apply_alone(j, o, PIGEON_UNIT_TRIM);
     }
     if (r != PIGEON_OK)
@@ -370,13 +402,16 @@ static void scan_more(struct journal *j, pigeon_token token, uint32_t credit)
 
 /* ---- the thread ------------------------------------------------------------------------------ */
 
+/* tick: for a second at most. */
 static struct entry *take_all(struct journal *j, bool tick)
 {
     struct entry *e;
-    struct timespec until;
+    struct timespec until = { 0 };
 
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec++;
+    if (tick) {
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_sec++;
+    }
     pthread_mutex_lock(&j->lock);
     while (!j->first) {
         if (!tick)
@@ -427,24 +462,31 @@ static bool run_all(struct journal *j, struct entry *first)
     return quit;
 }
 
+/* Once a second while the disk is full: is there room again? */
+static void look_for_room(struct journal *j)
+{
+    if (j->place.is_full && place_may_probe(&j->place) && j->engine->has_room(j->db))
+        j->place.is_full = j->place.reserve_is_used = false;
+    if (j->said_is_full && !j->place.is_full) {
+        j->said_is_full = false;
+        j->store_host->seen(j->host->inst, PIGEON_SEEN_ROOM, text_of(""));
+    }
+}
+
 static void *run(void *arg)
 {
     struct journal *j = arg;
-    bool tick = false, quit = false;
+    bool quit = false;
 
     while (!quit) {
-        struct entry *first = take_all(j, tick);
+        struct entry *first = take_all(j, j->place.is_full && !j->failed);
 
         quit = run_all(j, first);
         give_back(j, first);
-        if (j->failed)
-            continue;
-        tick = false;
-        take_error(j, j->engine->idle(j->db, &tick));
-        if (j->is_full && !tick) {
-            j->is_full = false;
-            j->store_host->seen(j->host->inst, PIGEON_SEEN_ROOM, text_of(""));
-        }
+        if (!j->failed && j->engine->tidy)
+            take_error(j, j->engine->tidy(j->db));
+        if (!j->failed)
+            look_for_room(j);
     }
     return NULL;
 }
@@ -480,8 +522,9 @@ static void entry_put(struct journal *j, struct entry *e)
     pthread_mutex_unlock(&j->lock);
 }
 
-int32_t journal_submit(struct journal *j, const pigeon_batch *batch)
+static int32_t submit(void *self, const pigeon_batch *batch)
 {
+    struct journal *j = self;
     struct entry *e = entry_get(j);
 
     if (!e)
@@ -498,8 +541,9 @@ static bool is_known(uint32_t what)
            what == PIGEON_SCAN_WILLS;
 }
 
-int32_t journal_scan(struct journal *j, const pigeon_scan *scan)
+static int32_t scan(void *self, const pigeon_scan *scan)
 {
+    struct journal *j = self;
     struct scan_job *s;
     struct entry *e;
 
@@ -523,8 +567,9 @@ int32_t journal_scan(struct journal *j, const pigeon_scan *scan)
     return PIGEON_PENDING;
 }
 
-int32_t journal_more(struct journal *j, pigeon_token token, uint32_t credit)
+static int32_t more(void *self, pigeon_token token, uint32_t credit)
 {
+    struct journal *j = self;
     struct entry *e = entry_get(j);
 
     if (!e)
@@ -534,6 +579,24 @@ int32_t journal_more(struct journal *j, pigeon_token token, uint32_t credit)
     entry_put(j, e);
     return PIGEON_OK;
 }
+
+static int32_t info(void *self, pigeon_store_info *out)
+{
+    pigeon_store_info mine = { .size = out->size,
+                               .keeps = PIGEON_KEEPS_MEM | PIGEON_KEEPS_OS | PIGEON_KEEPS_DISK };
+
+    (void)self;
+    memcpy(out, &mine, out->size < sizeof(mine) ? out->size : sizeof(mine));
+    return PIGEON_OK;
+}
+
+const pigeon_store journal_store = {
+    .size = sizeof(journal_store),
+    .info = info,
+    .submit = submit,
+    .scan = scan,
+    .more = more,
+};
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
@@ -553,11 +616,6 @@ static void metrics(struct journal *j)
     j->m_refused = metric(j->host, "refused", "units that were not stored", PIGEON_METRIC_COUNTER);
 }
 
-static int start(struct journal *j)
-{
-    return pigeon_thread_start(&j->thread, "pg-store", run, j);
-}
-
 static void release(struct journal *j)
 {
     for (struct entry *e = j->spare, *next; e; e = next) {
@@ -568,48 +626,64 @@ static void release(struct journal *j)
         next = s->next;
         scan_free(s);
     }
+    if (j->db)
+        j->engine->close(j->db);
+    place_fini(&j->place);
     pthread_mutex_destroy(&j->lock);
     pthread_cond_destroy(&j->changed);
     free(j->group);
     free(j);
 }
 
-int32_t journal_new(const pigeon_host *host, const struct journal_engine *engine, void *db,
-                    struct journal **r_journal)
+static struct journal *make(const pigeon_host *host, const struct journal_engine *engine)
 {
     struct journal *j = calloc(1, sizeof(*j));
     pthread_condattr_t attr;
 
     if (!j)
-        return PIGEON_E_NOMEM;
+        return NULL;
     j->host = host;
     j->engine = engine;
-    j->db = db;
     j->last = &j->first;
-    j->store_host = host->get(host->inst, PIGEON_IF_STORE_HOST, sizeof(pigeon_store_host));
     pthread_mutex_init(&j->lock, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&j->changed, &attr);
     pthread_condattr_destroy(&attr);
-    metrics(j);
-    if (!j->store_host || start(j)) {
-        release(j);
-        return j->store_host ? PIGEON_E_NOMEM : PIGEON_E_NOTSUP;
+    return j;
+}
+
+int32_t journal_create(const pigeon_host *host, const pigeon_conf *conf,
+                       const struct journal_engine *engine, void **self)
+{
+    struct journal *j = make(host, engine);
+    int32_t r;
+
+    if (!j)
+        return PIGEON_E_NOMEM;
+    j->store_host = host->get(host->inst, PIGEON_IF_STORE_HOST, sizeof(pigeon_store_host));
+    r = place_init(&j->place, host, conf, engine->file, engine->help);
+    if (r == PIGEON_OK)
+        r = engine->open(&j->place, conf, &j->db);
+    if (r == PIGEON_OK && !j->store_host)
+        r = PIGEON_E_NOTSUP;
+    if (r == PIGEON_OK) {
+        metrics(j);
+        r = pigeon_thread_start(&j->thread, "pg-store", run, j);
     }
-    *r_journal = j;
+    if (r != PIGEON_OK) {
+        release(j);
+        return r;
+    }
+    *self = j;
     return PIGEON_OK;
 }
 
-void journal_free(struct journal **journal)
+void journal_destroy(void *self)
 {
-    struct journal *j = *journal;
-    static const struct entry quit = { .is_quit = true };
-    struct entry last = quit;
+    struct journal *j = self;
+    struct entry last = { .is_quit = true };
 
-    *journal = NULL;
-    if (!j)
-        return;
     entry_put(j, &last);
     pthread_join(j->thread, NULL);
     for (struct entry **at = &j->spare; *at; at = &(*at)->next)

@@ -3,13 +3,10 @@
  *
  * `submit` and `scan` only queue. The journal's thread takes what is there, applies batch after
  * batch within one transaction of the engine, commits once, answers all, and begins again; while it
- * commits the next ones gather. An engine never sees a thread or a token: it applies units,
+ * commits the next ones gather. An engine never sees a thread or a token: it applies ops,
  * commits, reads rows. What a full or failed disk means is decided here, once for all engines. */
 #pragma once
-#include <pigeon/plugin.h>
-#include <stdbool.h>
-
-struct journal;
+#include "place.h"
 
 /* Where a scan stands. The engine's part is what it needs to go on in a later call. */
 struct journal_cursor {
@@ -33,13 +30,25 @@ struct journal_row {
 /* Takes one row, copied before the return; false: no more are wanted now. */
 typedef bool (*journal_row_fn)(void *arg, const pigeon_op *op);
 
-/* What an engine does, all on the journal's thread. Errors are PIGEON_E_*: _FULL and _NOMEM leave
- * the engine usable, _IO ends it. `why` of a failure is asked for with error(). */
+/* What an engine does, all on the journal's thread but for open and close. Errors are PIGEON_E_*:
+ * _FULL and _NOMEM leave the engine usable, _IO ends it; the place has the words. */
 struct journal_engine {
+    const char *file; /* its name in state_dir */
+    const char *help; /* when there is neither state_dir nor the option `path` */
+    /* The place is named and locked, and outlives the database. Errors have been said to the host.
+     */
+    int32_t (*open)(struct place *place, const pigeon_conf *conf, void **r_db);
+    void (*close)(void *db);
     int32_t (*begin)(void *db);
-    /* One unit, whole or not at all. An error other than _FULL, _NOMEM, _IO concerns this unit
-     * only; after those rollback follows. *r_gone grows by the recipients that do not exist. */
-    int32_t (*unit)(void *db, const pigeon_batch *batch, const pigeon_unit *unit, uint32_t *r_gone);
+    /* One op, which is sound. *r_gone grows by the recipients that do not exist. */
+    int32_t (*op)(void *db, const pigeon_op *op, uint32_t *r_gone);
+    /* Is there something to change? */
+    int32_t (*has)(void *db, const pigeon_op *op, bool *r_has);
+    /* Around a unit that may have to be taken back: undo makes it as it was at save; settle always
+     * follows. */
+    int32_t (*save)(void *db);
+    int32_t (*undo)(void *db);
+    int32_t (*settle)(void *db);
     /* durability: PIGEON_DURABILITY_* */
     int32_t (*commit)(void *db, uint32_t durability);
     void (*rollback)(void *db);
@@ -47,43 +56,16 @@ struct journal_engine {
      * more (PIGEON_OK). */
     int32_t (*rows)(void *db, struct journal_cursor *c, struct journal_row *room,
                     journal_row_fn row, void *arg);
-    /* The disk is full: gives up what was set aside, so that deletions can be committed. false:
-     * there is nothing. */
-    bool (*make_room)(void *db);
-    /* Everybody is answered: housekeeping. *r_again: to be called again after a second. An error is
-     * that of a commit: _IO ends the store. */
-    int32_t (*idle)(void *db, bool *r_again);
-    const char *(*error)(void *db);
+    /* Everybody is answered: housekeeping; NULL: none. An error is that of a commit: _IO ends the
+     * store. */
+    int32_t (*tidy)(void *db);
+    /* The disk was full: is there room again, place_has_room included? */
+    bool (*has_room)(void *db);
 };
 
-/* engine and db live until journal_free has returned. 0, PIGEON_E_NOMEM. */
-int32_t journal_new(const pigeon_host *host, const struct journal_engine *engine, void *db,
-                    struct journal **r_journal);
-/* Answers what was submitted, ends the thread. */
-void journal_free(struct journal **journal);
-
-/* pigeon_store's functions. [any] */
-int32_t journal_submit(struct journal *j, const pigeon_batch *batch);
-int32_t journal_scan(struct journal *j, const pigeon_scan *scan);
-int32_t journal_more(struct journal *j, pigeon_token token, uint32_t credit);
-
-/* Members of a batch, by its strides. */
-static inline const pigeon_unit *batch_unit(const pigeon_batch *b, uint32_t i)
-{
-    return (const pigeon_unit *)(const void *)((const char *)b->units + (size_t)i * b->unit_stride);
-}
-
-static inline const pigeon_op *batch_op(const pigeon_batch *b, uint32_t i)
-{
-    return (const pigeon_op *)(const void *)((const char *)b->ops + (size_t)i * b->op_stride);
-}
-
-static inline const pigeon_rcpt *op_rcpt(const pigeon_op *op, uint32_t i)
-{
-    return (const pigeon_rcpt *)(const void *)((const char *)op->rcpts +
-                                               (size_t)i * op->rcpt_stride);
-}
-
-/* Has the op what its kind needs? PIGEON_OK, PIGEON_E_INVAL, PIGEON_E_NOTSUP for a kind that
- * single-node stores do not have. */
-int32_t op_judge(const pigeon_op *op);
+/* pigeon_plugin's create and destroy, and the interface, of a store that is an engine; `self` is
+ * the journal. destroy answers what was submitted and ends the thread. */
+int32_t journal_create(const pigeon_host *host, const pigeon_conf *conf,
+                       const struct journal_engine *engine, void **self);
+void journal_destroy(void *self);
+extern const pigeon_store journal_store;

@@ -1,4 +1,5 @@
 #include "memory.h"
+#include "batch.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -270,8 +271,7 @@ static bool make_sub(const pigeon_op *op, struct made *made)
 
 static bool make_row(const pigeon_op *op, uint32_t i, struct made *made)
 {
-    const pigeon_rcpt *to =
-        (const pigeon_rcpt *)((const char *)op->rcpts + (size_t)i * op->rcpt_stride);
+    const pigeon_rcpt *to = op_rcpt(op, i);
     size_t ids = to->nsub_ids * sizeof(uint32_t);
     struct row *row = rec_new(REC_ROW, sizeof(*row) + ids + to->share.len, made);
 
@@ -291,8 +291,6 @@ static bool make_row(const pigeon_op *op, uint32_t i, struct made *made)
 
 static bool make_rows(struct memory *m, const pigeon_op *op, struct made *made)
 {
-    if (op->nrcpts && !op->rcpts)
-        return false;
     if (op->kind == PIGEON_OP_QUEUE_ADD && !make_body(m, op->msg, made))
         return false;
     for (uint32_t i = 0; i < op->nrcpts; i++) {
@@ -315,26 +313,15 @@ static bool make_will(struct memory *m, const pigeon_op *op, struct made *made)
     return true;
 }
 
-static bool is_sound(const pigeon_op *op)
-{
-    switch (op->kind) {
-    case PIGEON_OP_SUB_PUT: return op->sub != NULL;
-    case PIGEON_OP_RETAIN_PUT:
-    case PIGEON_OP_WILL_PUT: return op->msg != NULL;
-    case PIGEON_OP_QUEUE_ADD: return op->msg && (!op->nrcpts || op->rcpts);
-    case PIGEON_OP_QUEUE_MOVE: return op->nrcpts == 1 && op->rcpts;
-    default: return true;
-    }
-}
-
 int32_t op_make(struct memory *m, const pigeon_op *op, struct made *r_made)
 {
+    int32_t judged = op_judge(op);
     bool ok = true;
 
     *r_made = (struct made){ 0 };
     link_init(&r_made->recs);
-    if (!is_sound(op))
-        return PIGEON_E_INVAL;
+    if (judged != PIGEON_OK)
+        return judged;
     switch (op->kind) {
     case PIGEON_OP_SESSION_PUT: ok = make_session(op, r_made); break;
     case PIGEON_OP_SUB_PUT: ok = make_sub(op, r_made); break;
@@ -346,17 +333,7 @@ int32_t op_make(struct memory *m, const pigeon_op *op, struct made *r_made)
     case PIGEON_OP_QUEUE_MOVE: ok = make_rows(m, op, r_made); break;
     case PIGEON_OP_IN_ADD: ok = rec_new(REC_IN, sizeof(struct in), r_made); break;
     case PIGEON_OP_WILL_PUT: ok = make_will(m, op, r_made); break;
-    case PIGEON_OP_SESSION_DEL:
-    case PIGEON_OP_SESSION_OFF:
-    case PIGEON_OP_SUB_DEL:
-    case PIGEON_OP_RETAIN_DEL:
-    case PIGEON_OP_QUEUE_UPD:
-    case PIGEON_OP_QUEUE_DEL:
-    case PIGEON_OP_IN_DEL:
-    case PIGEON_OP_WILL_DUE:
-    case PIGEON_OP_WILL_TAKE:
-    case PIGEON_OP_WILL_DEL: break;
-    default: return PIGEON_E_NOTSUP;
+    default: break; /* needs nothing */
     }
     return ok ? PIGEON_OK : PIGEON_E_NOMEM;
 }
@@ -472,8 +449,7 @@ static void row_link(struct memory *m, struct row *row, struct session *s, struc
 static void add_rows(struct memory *m, const pigeon_op *op, struct made *made, uint32_t *r_gone)
 {
     for (uint32_t i = 0; i < op->nrcpts; i++) {
-        const pigeon_rcpt *to =
-            (const pigeon_rcpt *)((const char *)op->rcpts + (size_t)i * op->rcpt_stride);
+        const pigeon_rcpt *to = op_rcpt(op, i);
         struct session *s = memory_session(m, to->session);
         struct row *row = (struct row *)made_take(made);
 

@@ -1,19 +1,10 @@
 #include "memory.h"
+#include "batch.h"
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
 #define MADE_ON_STACK 16
-
-static const pigeon_op *op_at(const pigeon_batch *batch, uint32_t i)
-{
-    return (const pigeon_op *)((const char *)batch->ops + (size_t)i * batch->op_stride);
-}
-
-static const pigeon_unit *unit_at(const pigeon_batch *batch, uint32_t i)
-{
-    return (const pigeon_unit *)((const char *)batch->units + (size_t)i * batch->unit_stride);
-}
 
 static int32_t unit_make(struct memory *m, const pigeon_batch *batch, const pigeon_unit *unit,
                          struct made *made, uint32_t *r_n)
@@ -21,10 +12,9 @@ static int32_t unit_make(struct memory *m, const pigeon_batch *batch, const pige
     uint64_t bytes = m->bytes;
 
     for (*r_n = 0; *r_n < unit->nops; ++*r_n) {
-        const pigeon_op *op = op_at(batch, unit->first_op + *r_n);
+        const pigeon_op *op = batch_op(batch, unit->first_op + *r_n);
 
-        if ((op->flags & PIGEON_OP_IF_EXISTS || op->kind == PIGEON_OP_WILL_TAKE) &&
-            !op_finds(m, op))
+        if (op_is_conditional(op) && !op_finds(m, op))
             return PIGEON_E_GONE;
         int32_t r = op_make(m, op, &made[*r_n]);
         bytes += made[*r_n].bytes;
@@ -57,7 +47,7 @@ static void unit_run(struct memory *m, const pigeon_batch *batch, const pigeon_u
     result->status = unit_make(m, batch, unit, made, &n);
     for (uint32_t i = 0; i < n; i++) {
         if (result->status == PIGEON_OK)
-            op_apply(m, op_at(batch, unit->first_op + i), &made[i], &result->gone);
+            op_apply(m, batch_op(batch, unit->first_op + i), &made[i], &result->gone);
         op_unmake(m, &made[i]);
     }
     if (made != some)
@@ -71,7 +61,7 @@ int32_t memory_submit(void *self, const pigeon_batch *batch)
     pigeon_unit_result one, *all = NULL;
 
     if (batch->nunits == 1) {
-        unit_run(m, batch, unit_at(batch, 0), &one);
+        unit_run(m, batch, batch_unit(batch, 0), &one);
         if (one.gone == 0)
             return one.status;
         all = &one;
@@ -81,7 +71,7 @@ int32_t memory_submit(void *self, const pigeon_batch *batch)
             return PIGEON_E_NOMEM;
         bool plain = true;
         for (uint32_t i = 0; i < batch->nunits; i++) {
-            unit_run(m, batch, unit_at(batch, i), &all[i]);
+            unit_run(m, batch, batch_unit(batch, i), &all[i]);
             plain &= all[i].status == PIGEON_OK && !all[i].gone;
         }
         if (plain) {

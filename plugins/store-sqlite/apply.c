@@ -1,4 +1,5 @@
 #include "db.h"
+#include "batch.h"
 #include <stdlib.h>
 
 static sqlite3_stmt *bind2(struct db *db, enum statement s, uint64_t a, uint64_t b)
@@ -55,7 +56,7 @@ static int32_t due(struct db *db, enum statement st, const pigeon_op *op)
     if (op->due_in_ms < 0)
         sqlite3_bind_null(s, 2);
     else
-        sqlite3_bind_int64(s, 2, db_now_ms() + op->due_in_ms);
+        sqlite3_bind_int64(s, 2, place_now_ms() + op->due_in_ms);
     return db_run(db, st);
 }
 
@@ -117,13 +118,6 @@ static void bind_rcpt(sqlite3_stmt *s, int at, const pigeon_rcpt *to)
     bind_bytes(s, at + 4, ids);
 }
 
-/* Where the queue of a session may begin. */
-static void note_first(uint64_t *first, uint64_t pos)
-{
-    if (*first != QUEUE_UNKNOWN && pos < *first)
-        *first = pos;
-}
-
 static int32_t add_beside(struct db *db, uint64_t pos, const pigeon_rcpt *to, uint32_t *r_added)
 {
     sqlite3_stmt *s = db->stmt[S_RCPT_ADD];
@@ -168,7 +162,7 @@ static void count_there(struct db *db, const pigeon_op *op, uint32_t *r_n, uint3
             ++*r_gone;
             continue;
         }
-        note_first(first, op->pos);
+        numbers_note_first(first, op->pos);
         if ((*r_n)++ == 0)
             *r_first = i;
     }
@@ -264,7 +258,7 @@ static int32_t queue_move(struct db *db, const pigeon_op *op, uint32_t *r_gone)
         r = queue_has(db, to->session, op->pos, &has);
     if (r != PIGEON_OK || !first || has)
         return r == PIGEON_OK ? queue_del(db, op->session, op->pos) : r;
-    note_first(first, op->pos);
+    numbers_note_first(first, op->pos);
     sqlite3_stmt *s = bind2(db, S_QUEUE_MOVE, op->pos, op->session);
     bind_rcpt(s, 3, to);
     r = db_run(db, S_QUEUE_MOVE);
@@ -317,8 +311,9 @@ static int32_t in_add(struct db *db, const pigeon_op *op)
     return run2(db, S_IN_ADD, op->session, op->packet_id);
 }
 
-static int32_t apply(struct db *db, const pigeon_op *op, uint32_t *r_gone)
+int32_t db_apply(void *self, const pigeon_op *op, uint32_t *r_gone)
 {
+    struct db *db = self;
     sqlite3_stmt *s;
 
     switch (op->kind) {
@@ -346,15 +341,10 @@ static int32_t apply(struct db *db, const pigeon_op *op, uint32_t *r_gone)
     }
 }
 
-/* ---- units ----------------------------------------------------------------------------------- */
-
-static bool is_conditional(const pigeon_op *op)
+int32_t db_has_target(void *self, const pigeon_op *op, bool *r_has)
 {
-    return op->flags & PIGEON_OP_IF_EXISTS || op->kind == PIGEON_OP_WILL_TAKE;
-}
+    struct db *db = self;
 
-static int32_t has_target(struct db *db, const pigeon_op *op, bool *r_has)
-{
     *r_has = true;
     switch (op->kind) {
     case PIGEON_OP_SUB_DEL: return by_key(db, S_SUB_HAS, op, r_has);
@@ -374,62 +364,4 @@ static int32_t has_target(struct db *db, const pigeon_op *op, bool *r_has)
     case PIGEON_OP_SESSION_OFF: *r_has = numbers_find(&db->sessions, op->session); return PIGEON_OK;
     default: return PIGEON_OK;
     }
-}
-
-static int32_t judge(const pigeon_batch *batch, const pigeon_unit *u, bool *r_may_end_late)
-{
-    int32_t r = PIGEON_OK;
-
-    *r_may_end_late = false;
-    for (uint32_t i = 0; i < u->nops && r == PIGEON_OK; i++) {
-        const pigeon_op *op = batch_op(batch, u->first_op + i);
-
-        r = op_judge(op);
-        *r_may_end_late = *r_may_end_late || (i > 0 && is_conditional(op));
-    }
-    return r;
-}
-
-static int32_t apply_ops(struct db *db, const pigeon_batch *batch, const pigeon_unit *u,
-                         uint32_t *r_gone)
-{
-    int32_t r = PIGEON_OK;
-
-    for (uint32_t i = 0; i < u->nops && r == PIGEON_OK; i++) {
-        const pigeon_op *op = batch_op(batch, u->first_op + i);
-        bool has = true;
-
-        if (is_conditional(op))
-            r = has_target(db, op, &has);
-        if (r == PIGEON_OK)
-            r = has ? apply(db, op, r_gone) : PIGEON_E_GONE;
-    }
-    return r;
-}
-
-int32_t db_unit(void *self, const pigeon_batch *batch, const pigeon_unit *u, uint32_t *r_gone)
-{
-    struct db *db = self;
-    bool with_savepoint;
-    int32_t r = judge(batch, u, &with_savepoint), undo;
-
-    if (r != PIGEON_OK)
-        return r;
-    /* The reserve is for deletions. */
-    if (db->reserve_is_used && !(u->flags & PIGEON_UNIT_TRIM))
-        return PIGEON_E_FULL;
-    if (!with_savepoint)
-        return apply_ops(db, batch, u, r_gone);
-    r = db_run(db, S_SAVE);
-    if (r != PIGEON_OK)
-        return r;
-    r = apply_ops(db, batch, u, r_gone);
-    if (r == PIGEON_E_GONE) {
-        undo = db_run(db, S_SAVE_UNDO);
-        if (undo == PIGEON_OK)
-            undo = db_load_sessions(db);
-        r = undo == PIGEON_OK ? r : undo;
-    }
-    undo = db_run(db, S_SAVE_END);
-    return r == PIGEON_OK || r == PIGEON_E_GONE ? (undo == PIGEON_OK ? r : undo) : r;
 }

@@ -1,16 +1,11 @@
 #include "db.h"
-#include "lockfile.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <pigeon/util.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #define CHECKPOINT_PAGES 1000u
-#define PROBE_NS         INT64_C(1000000000)
-#define PROBE_BYTES      65536
 
 #define MSG_SCHEMA                                                                \
     "topic TEXT NOT NULL, payload BLOB, properties BLOB, publish_qos INTEGER, "   \
@@ -116,14 +111,6 @@ static const char *const texts[S_COUNT] = {
                      "WHERE session > ?1 ORDER BY session",
 };
 
-int64_t db_now_ms(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_REALTIME, &ts);
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
 /* ---- results --------------------------------------------------------------------------------- */
 
 /* A disk without room and one that takes no writes are a matter of waiting; a failed fsync is none.
@@ -153,9 +140,9 @@ int32_t db_status(struct db *db, int rc)
     default: status = PIGEON_E_IO; break;
     }
     if (status == PIGEON_E_FULL)
-        db->is_full = true;
-    snprintf(db->error, sizeof(db->error), "%s: %s (SQLite %d, errno %d)", db->path,
-             sqlite3_errmsg(db->sql), rc, sqlite3_system_errno(db->sql));
+        db->place->is_full = true;
+    snprintf(db->place->error, sizeof(db->place->error), "%s: %s (SQLite %d, errno %d)",
+             db->place->path, sqlite3_errmsg(db->sql), rc, sqlite3_system_errno(db->sql));
     return status;
 }
 
@@ -213,8 +200,8 @@ static int32_t sync_log(struct db *db)
         rc = log->pMethods->xSync(log, SQLITE_SYNC_NORMAL | SQLITE_SYNC_DATAONLY);
     if (rc == SQLITE_OK)
         return PIGEON_OK;
-    snprintf(db->error, sizeof(db->error), "%s-wal: fsync: %s (errno %d)", db->path,
-             sqlite3_errstr(rc), errno);
+    snprintf(db->place->error, sizeof(db->place->error), "%s-wal: fsync: %s (errno %d)",
+             db->place->path, sqlite3_errstr(rc), errno);
     return PIGEON_E_IO;
 }
 
@@ -224,6 +211,23 @@ static int32_t db_commit(void *self, uint32_t durability)
     int32_t r = db_run(db, S_COMMIT);
 
     return r == PIGEON_OK && durability >= PIGEON_DURABILITY_DISK ? sync_log(db) : r;
+}
+
+static int32_t db_save(void *self)
+{
+    return db_run(self, S_SAVE);
+}
+
+static int32_t db_undo(void *self)
+{
+    int32_t r = db_run(self, S_SAVE_UNDO);
+
+    return r == PIGEON_OK ? db_load_sessions(self) : r;
+}
+
+static int32_t db_settle(void *self)
+{
+    return db_run(self, S_SAVE_END);
 }
 
 static void db_rollback(void *self)
@@ -262,29 +266,6 @@ int32_t db_load_sessions(struct db *db)
 
 /* ---- room and housekeeping ------------------------------------------------------------------- */
 
-static bool reserve_take(struct db *db)
-{
-    return db->reserve_fd >= 0 && posix_fallocate(db->reserve_fd, 0, db->reserve_bytes) == 0;
-}
-
-/* Is there room for the reserve, and for a little more? */
-static bool reserve_probe(struct db *db)
-{
-    bool is_there = posix_fallocate(db->reserve_fd, 0, db->reserve_bytes + PROBE_BYTES) == 0;
-
-    return reserve_take(db) && ftruncate(db->reserve_fd, db->reserve_bytes) == 0 && is_there;
-}
-
-static bool db_make_room(void *self)
-{
-    struct db *db = self;
-
-    if (db->reserve_fd < 0 || db->reserve_is_used || ftruncate(db->reserve_fd, 0) < 0)
-        return false;
-    db->reserve_is_used = true;
-    return true;
-}
-
 static int64_t pragma_number(struct db *db, const char *text)
 {
     sqlite3_stmt *s = NULL;
@@ -297,9 +278,11 @@ static int64_t pragma_number(struct db *db, const char *text)
     return n;
 }
 
-/* Is there room again: below its own bound, and a reserve on the disk? */
-static bool has_room(struct db *db)
+/* Below its own bound, and room on the disk. */
+static bool db_has_room(void *self)
 {
+    struct db *db = self;
+
     if (db->max_bytes) {
         int64_t used =
             pragma_number(db, "PRAGMA page_count") - pragma_number(db, "PRAGMA freelist_count");
@@ -307,13 +290,14 @@ static bool has_room(struct db *db)
         if (used * pragma_number(db, "PRAGMA page_size") > db->max_bytes / 20 * 19)
             return false;
     }
-    return db->reserve_fd < 0 || reserve_probe(db);
+    return place_has_room(db->place);
 }
 
 /* One that has no room goes on in the log and is tried again later. After a failed fsync nobody
  * knows what the disk has. */
-static int32_t checkpoint(struct db *db)
+static int32_t db_tidy(void *self)
 {
+    struct db *db = self;
     int32_t r;
     int rc;
 
@@ -326,40 +310,6 @@ static int32_t checkpoint(struct db *db)
     return r == PIGEON_E_IO ? r : PIGEON_OK;
 }
 
-static int32_t db_idle(void *self, bool *r_again)
-{
-    struct db *db = self;
-    int32_t r = checkpoint(db);
-    int64_t now;
-
-    if (r != PIGEON_OK || !db->is_full)
-        return r;
-    *r_again = true;
-    now = db->host->now_ns(db->host->inst);
-    if (now - db->probe_at_ns < PROBE_NS)
-        return PIGEON_OK;
-    db->probe_at_ns = now;
-    db->is_full = *r_again = !has_room(db);
-    db->reserve_is_used = db->reserve_is_used && db->is_full;
-    return PIGEON_OK;
-}
-
-static const char *db_error(void *self)
-{
-    return ((struct db *)self)->error;
-}
-
-const struct journal_engine db_engine = {
-    .begin = db_begin,
-    .unit = db_unit,
-    .commit = db_commit,
-    .rollback = db_rollback,
-    .rows = db_read,
-    .make_room = db_make_room,
-    .idle = db_idle,
-    .error = db_error,
-};
-
 /* ---- opening --------------------------------------------------------------------------------- */
 
 static int on_wal(void *arg, sqlite3 *sql, const char *name, int pages)
@@ -368,45 +318,6 @@ static int on_wal(void *arg, sqlite3 *sql, const char *name, int pages)
     (void)name;
     ((struct db *)arg)->wal_pages = (uint32_t)pages;
     return SQLITE_OK;
-}
-
-static int32_t refuse(struct db *db, const char *what)
-{
-    char text[700];
-
-    snprintf(text, sizeof(text), "%s: %s", what, db->error);
-    return db->host->fail(db->host->inst, "path", text);
-}
-
-static int32_t lock(struct db *db)
-{
-    char path[4096], who[64] = "";
-    int64_t pid;
-
-    snprintf(path, sizeof(path), "%s-lock", db->path);
-    db->lock_fd = lockfile_take(path, &pid);
-    if (db->lock_fd >= 0)
-        return PIGEON_OK;
-    if (pid)
-        snprintf(who, sizeof(who), " (process %lld)", (long long)pid);
-    if (db->lock_fd == -EWOULDBLOCK)
-        snprintf(
-            db->error, sizeof(db->error),
-            "another broker%s uses this store; stop it, or give this one a state_dir of its own",
-            who);
-    else
-        snprintf(db->error, sizeof(db->error), "%.400s: %s", path, strerror(-db->lock_fd));
-    return refuse(db, "the store cannot be locked");
-}
-
-static void reserve_open(struct db *db)
-{
-    if (!db->reserve_bytes)
-        return;
-    db->reserve_fd = open(db->reserve_path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    /* No room at the start: it is full, and says so when somebody wants to write. */
-    if (db->reserve_fd >= 0 && !reserve_take(db))
-        db->is_full = db->reserve_is_used = true;
 }
 
 static int32_t settings(struct db *db, int64_t cache_bytes)
@@ -452,11 +363,11 @@ static int32_t check_format(struct db *db)
     format = pragma_number(db, "SELECT number FROM format");
     if (format == DB_FORMAT)
         return PIGEON_OK;
-    snprintf(db->error, sizeof(db->error),
+    snprintf(db->place->error, sizeof(db->place->error),
              format < 0 ? "%s: this is not a store of Pigeon"
                         : "%s: its format is %lld, this version knows %d; use the version that "
                           "wrote it, or a newer one",
-             db->path, (long long)format, DB_FORMAT);
+             db->place->path, (long long)format, DB_FORMAT);
     return PIGEON_E_NOTSUP;
 }
 
@@ -476,15 +387,14 @@ static int32_t open_all(struct db *db, int64_t cache_bytes)
 {
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |
                 SQLITE_OPEN_PRIVATECACHE | SQLITE_OPEN_EXRESCODE;
-    int32_t r = lock(db);
     int rc, fd;
+    int32_t r;
 
-    if (r != PIGEON_OK)
-        return r;
-    fd = open(db->path, O_RDWR | O_CREAT | O_CLOEXEC, 0600); /* its log takes the same mode */
+    fd =
+        open(db->place->path, O_RDWR | O_CREAT | O_CLOEXEC, 0600); /* its log takes the same mode */
     if (fd >= 0)
         close(fd);
-    rc = sqlite3_open_v2(db->path, &db->sql, flags, NULL);
+    rc = sqlite3_open_v2(db->place->path, &db->sql, flags, NULL);
     r = db_status(db, rc);
     if (r == PIGEON_OK)
         r = settings(db, cache_bytes);
@@ -495,69 +405,57 @@ static int32_t open_all(struct db *db, int64_t cache_bytes)
     if (r == PIGEON_OK)
         r = db_load_sessions(db);
     if (r != PIGEON_OK)
-        return refuse(db, "the store cannot be opened");
-    reserve_open(db);
+        return place_refuse(db->place, "the store cannot be opened");
+    if (!place_open_reserve(db->place)) /* it is full, and says so when somebody wants to write */
+        db->place->is_full = db->place->reserve_is_used = true;
     return PIGEON_OK;
 }
 
-static char *path_of(const pigeon_host *host, const pigeon_conf *conf)
+static void db_close(void *self)
 {
-    pigeon_str path = host->conf_str(conf, "path");
-    char text[4096];
+    struct db *db = self;
 
-    if (path.len)
-        return strdup(path.ptr);
-    if (!host->state_dir || !host->state_dir[0])
-        return NULL;
-    snprintf(text, sizeof(text), "%s/store.sqlite", host->state_dir);
-    return strdup(text);
+    for (uint32_t i = 0; i < S_COUNT; i++)
+        sqlite3_finalize(db->stmt[i]);
+    sqlite3_close(db->sql);
+    numbers_fini(&db->sessions);
+    free(db);
 }
 
-int32_t db_open(const pigeon_host *host, const pigeon_conf *conf, struct db **r_db)
+static int32_t db_open(struct place *place, const pigeon_conf *conf, void **r_db)
 {
+    const pigeon_host *host = place->host;
     struct db *db = calloc(1, sizeof(*db));
-    char text[4200];
     int32_t r;
 
     if (!db)
         return PIGEON_E_NOMEM;
-    db->host = host;
-    db->lock_fd = db->reserve_fd = -1;
+    db->place = place;
     db->checkpoint_at = CHECKPOINT_PAGES;
-    db->reserve_bytes = host->conf_int(conf, "reserve");
     db->max_bytes = host->conf_int(conf, "max_bytes");
     db->salvage = host->conf_int(conf, "salvage");
-    db->path = path_of(host, conf);
-    if (!db->path) {
-        db_close(&db);
-        return host->fail(host->inst, "path", "set state_dir, or path to the file of the store");
-    }
-    snprintf(text, sizeof(text), "%s-reserve", db->path);
-    db->reserve_path = strdup(text);
-    r = db->reserve_path ? open_all(db, host->conf_int(conf, "cache")) : PIGEON_E_NOMEM;
+    r = open_all(db, host->conf_int(conf, "cache"));
     if (r != PIGEON_OK)
-        db_close(&db);
+        db_close(db);
     else
         *r_db = db;
     return r;
 }
 
-void db_close(struct db **db)
-{
-    struct db *d = *db;
-
-    *db = NULL;
-    if (!d)
-        return;
-    for (uint32_t i = 0; i < S_COUNT; i++)
-        sqlite3_finalize(d->stmt[i]);
-    sqlite3_close(d->sql);
-    if (d->reserve_fd >= 0)
-        close(d->reserve_fd);
-    if (d->lock_fd >= 0)
-        close(d->lock_fd);
-    numbers_fini(&d->sessions);
-    free(d->path);
-    free(d->reserve_path);
-    free(d);
-}
+const struct journal_engine db_engine = {
+    .file = "store.sqlite",
+    .help = "set state_dir, or path to the file of the store",
+    .open = db_open,
+    .close = db_close,
+    .begin = db_begin,
+    .op = db_apply,
+    .has = db_has_target,
+    .save = db_save,
+    .undo = db_undo,
+    .settle = db_settle,
+    .commit = db_commit,
+    .rollback = db_rollback,
+    .rows = db_read,
+    .tidy = db_tidy,
+    .has_room = db_has_room,
+};

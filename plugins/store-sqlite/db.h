@@ -12,10 +12,6 @@
 
 #define DB_FORMAT 1
 
-/* Values in `sessions` beside a first position. */
-#define QUEUE_UNKNOWN 0          /* look through all of it */
-#define QUEUE_EMPTY   UINT64_MAX /* nothing was ever queued for it */
-
 enum statement {
     S_BEGIN,
     S_COMMIT,
@@ -68,25 +64,16 @@ enum statement {
 };
 
 struct db {
-    const pigeon_host *host;
+    struct place *place;
     sqlite3 *sql;
     sqlite3_stmt *stmt[S_COUNT];
     struct numbers sessions; /* that exist; value: where its queue may begin */
-    char *path, *reserve_path;
-    int lock_fd, reserve_fd;
-    int64_t reserve_bytes, max_bytes;
-    int64_t probe_at_ns;
+    int64_t max_bytes;
     uint32_t wal_pages, checkpoint_at;
-    bool is_full, reserve_is_used;
     bool is_stale; /* `sessions` could not be read again after a rollback */
     bool salvage;  /* leave damaged rows out */
-    uint64_t n_damaged;
-    char error[512];
 };
 
-/* Errors have been said to the host. */
-int32_t db_open(const pigeon_host *host, const pigeon_conf *conf, struct db **r_db);
-void db_close(struct db **db);
 /* What SQLite's result comes to: PIGEON_OK for OK, ROW and DONE; db->error says more. */
 int32_t db_status(struct db *db, int rc);
 /* Runs a statement that has its values and returns no rows; resets it. */
@@ -95,10 +82,10 @@ int32_t db_run(struct db *db, enum statement s);
 int32_t db_has(struct db *db, enum statement s, bool *r_has);
 /* After a rollback: what was in memory of the sessions is read again. */
 int32_t db_load_sessions(struct db *db);
-int64_t db_now_ms(void); /* UNIX time: stored times must outlive a boot */
 
 /* apply.c, rows.c: the engine's functions. */
-int32_t db_unit(void *db, const pigeon_batch *batch, const pigeon_unit *unit, uint32_t *r_gone);
+int32_t db_apply(void *db, const pigeon_op *op, uint32_t *r_gone);
+int32_t db_has_target(void *db, const pigeon_op *op, bool *r_has);
 int32_t db_rows(void *db, struct journal_cursor *c, struct journal_row *room, journal_row_fn row,
                 void *arg);
 extern const struct journal_engine db_engine;

@@ -12,25 +12,20 @@ struct reading {
 
 static int64_t left_ms(sqlite3_stmt *s, int at)
 {
-    int64_t left;
-
-    if (sqlite3_column_type(s, at) == SQLITE_NULL)
-        return -1;
-    left = sqlite3_column_int64(s, at) - db_now_ms();
-    return left > 0 ? left : 0;
+    return sqlite3_column_type(s, at) == SQLITE_NULL ? -1
+                                                     : place_left_ms(sqlite3_column_int64(s, at));
 }
 
 /* A row whose checksum is wrong ends the scan, and with it the start, unless damaged rows are to be
  * left out. */
 static int32_t damaged(struct db *db, const char *table, uint64_t key)
 {
-    snprintf(db->error, sizeof(db->error),
+    snprintf(db->place->error, sizeof(db->place->error),
              "%s: damaged: row %" PRIu64 " of %s; the option `salvage` leaves damaged rows out",
-             db->path, key, table);
+             db->place->path, key, table);
     if (!db->salvage)
         return PIGEON_E_IO;
-    db->n_damaged++;
-    db->host->log(db->host->inst, PIGEON_LOG_WARN, db->error);
+    db->place->host->log(db->place->host->inst, PIGEON_LOG_WARN, db->place->error);
     return PIGEON_OK;
 }
 
