@@ -43,6 +43,13 @@ char *mock_dup(const void *ptr, size_t len)
     return s;
 }
 
+uint32_t mock_size(const pigeon_mock *m, size_t full, uint32_t first)
+{
+    if (m->release == PIGEON_MOCK_FIRST)
+        return first;
+    return (uint32_t)full + (m->release == PIGEON_MOCK_NEXT ? GROWN_BY : 0);
+}
+
 void lines_add(struct lines *lines, uint32_t level, const char *text)
 {
     if (lines->n == lines->cap) {

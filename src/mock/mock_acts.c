@@ -1,6 +1,5 @@
 /* What a plugin does by itself: messages, subscriptions, kicks. */
 #include "mock/mock_priv.h"
-#include "base/utf8.h"
 #include "mqtt/topic.h"
 #include <stdlib.h>
 
@@ -15,16 +14,9 @@ struct pigeon_subscription {
 void act_add(pigeon_mock *m, const pigeon_mock_act *act)
 {
     struct act_node *a = mock_alloc(sizeof(*a) + act->text.len + act->more.len + 2);
-    char *at = (char *)(a + 1);
 
     a->act = *act;
-    a->act.text.ptr = at;
-    if (act->text.len)
-        memcpy(at, act->text.ptr, act->text.len);
-    at += act->text.len + 1;
-    a->act.more.ptr = at;
-    if (act->more.len)
-        memcpy(at, act->more.ptr, act->more.len);
+    mock_put(mock_put((char *)(a + 1), act->text, &a->act.text), act->more, &a->act.more);
     *m->last_act = a;
     m->last_act = &a->next;
 }
@@ -64,7 +56,7 @@ uint32_t pigeon_mock_did_count(pigeon_mock *m, uint32_t kind)
 
 static bool is_text(pigeon_str s)
 {
-    return s.len <= UINT16_MAX && (!s.len || s.ptr) && utf8_is_mqtt(s.ptr ? s.ptr : "", s.len);
+    return mock_check_text(s) == PIGEON_OK;
 }
 
 static bool is_name(pigeon_str s)

@@ -39,9 +39,7 @@ pigeon_bytes ask_bytes(pigeon_mock_ask *ask, pigeon_bytes b)
 
 void *ask_view(pigeon_mock_ask *ask, const void *view, size_t size, uint32_t first)
 {
-    uint32_t len = ask->mock->release == PIGEON_MOCK_FIRST  ? first
-                   : ask->mock->release == PIGEON_MOCK_NEXT ? (uint32_t)size + GROWN_BY
-                                                            : (uint32_t)size;
+    uint32_t len = mock_size(ask->mock, size, first);
     void *copy = ask_block(ask, len);
 
     memset(copy, 0xa5, len);
@@ -119,7 +117,7 @@ pigeon_mock_ask *ask_returned(pigeon_mock_ask *ask, int32_t verdict)
     if (ask->state == ASK_EARLY) {
         if (verdict != PIGEON_PENDING)
             mock_complain_locked(m, "%s was completed and answered by return (%d) as well",
-                                 hook_name(ask->hook), verdict);
+                                 mock_hook_name(ask->hook), verdict);
         ask->state = ASK_DONE;
     } else if (verdict == PIGEON_PENDING) {
         ask->state = ASK_PENDING;
@@ -174,7 +172,7 @@ static void settle(pigeon_mock_ask *ask)
     ask->settled = true;
     if (ask->state == ASK_DONE && !is_verdict(ask, ask->verdict)) {
         mock_complain(ask->mock, "%s was answered with %d, which is no verdict",
-                      hook_name(ask->hook), ask->verdict);
+                      mock_hook_name(ask->hook), ask->verdict);
         ask->verdict = ask->hook < PIGEON_HOOK_CONTROL ? PIGEON_DENY : PIGEON_E_INVAL;
     }
     if (ask->failed && ask->hook < PIGEON_HOOK_CONTROL)
@@ -325,7 +323,8 @@ void asks_free(pigeon_mock *m)
         pigeon_mock_ask *ask = container_of(it, struct pigeon_mock_ask, link);
 
         if (!is_over(ask))
-            mock_complain(m, "%s was answered PENDING and never completed", hook_name(ask->hook));
+            mock_complain(m, "%s was answered PENDING and never completed",
+                          mock_hook_name(ask->hook));
         if (!ask->settled)
             for (size_t i = 0; i < PIGEON_COUNT(ask->messages); i++)
                 msg_drop(ask->messages[i]);

@@ -23,21 +23,13 @@ static pigeon_bytes dup_bytes(struct arena *a, pigeon_bytes b)
     return (pigeon_bytes){ .ptr = (const uint8_t *)s.ptr, .len = s.len };
 }
 
-/* Bytes of a message's view in this release. */
-static uint32_t msg_size(const pigeon_mock *m)
-{
-    if (m->release == PIGEON_MOCK_FIRST)
-        return FIRST_MSG;
-    return (uint32_t)sizeof(pigeon_msg) + (m->release == PIGEON_MOCK_NEXT ? GROWN_BY : 0);
-}
-
 struct mock_msg *msg_new(pigeon_mock *m, const pigeon_msg *like)
 {
     struct mock_msg *msg = mock_alloc(sizeof(*msg) + GROWN_BY);
     pigeon_msg view = *like;
 
     arena_init(&msg->text);
-    view.size = msg_size(m);
+    view.size = mock_size(m, sizeof(view), FIRST_MSG);
     view.topic = dup_str(&msg->text, view.topic);
     view.payload = dup_bytes(&msg->text, view.payload);
     view.props = dup_bytes(&msg->text, view.props);
@@ -166,7 +158,6 @@ void exchange_end(pigeon_mock_client *c)
     pigeon_mock *m = c->mock;
     void *slot = c->exchange_slot;
 
-    c->exchanging = false;
     if (!slot)
         return;
     c->exchange_slot = NULL;
@@ -251,18 +242,23 @@ static const pigeon_connect *view_connect(pigeon_mock_ask *ask, const pigeon_con
     return ask_view(ask, &copy, sizeof(copy), FIRST_CONNECT);
 }
 
-static pigeon_mock_ask *ask_connect(pigeon_mock_client *c, uint32_t hook,
-                                    int32_t (*fn)(void *, pigeon_req *, const pigeon_connect *),
-                                    const pigeon_connect *connect)
+static pigeon_connect plain_connect(const pigeon_mock_client *c)
 {
-    pigeon_mock_ask *ask = ask_new(c->mock, c, hook);
-    pigeon_connect plain = { .size = sizeof(plain),
+    return (pigeon_connect){ .size = sizeof(pigeon_connect),
                              .keepalive_s = (uint16_t)c->view.keepalive_s,
                              .clean_start = 1,
                              .has_username = c->view.username.ptr != NULL,
                              .request_problem_info = 1,
                              .session_expiry_s = c->view.session_expiry_s,
                              .receive_maximum = 65535 };
+}
+
+static pigeon_mock_ask *ask_connect(pigeon_mock_client *c, uint32_t hook,
+                                    int32_t (*fn)(void *, pigeon_req *, const pigeon_connect *),
+                                    const pigeon_connect *connect)
+{
+    pigeon_mock_ask *ask = ask_new(c->mock, c, hook);
+    pigeon_connect plain = plain_connect(c);
 
     if (!fn)
         return ask_unasked(ask);
@@ -282,15 +278,9 @@ pigeon_mock_ask *pigeon_mock_authenticate_with(pigeon_mock_client *c, const pige
 
 pigeon_mock_ask *pigeon_mock_authenticate(pigeon_mock_client *c, const char *password)
 {
-    pigeon_connect connect = { .size = sizeof(connect),
-                               .keepalive_s = (uint16_t)c->view.keepalive_s,
-                               .clean_start = 1,
-                               .has_username = c->view.username.ptr != NULL,
-                               .has_password = password != NULL,
-                               .request_problem_info = 1,
-                               .session_expiry_s = c->view.session_expiry_s,
-                               .receive_maximum = 65535 };
+    pigeon_connect connect = plain_connect(c);
 
+    connect.has_password = password != NULL;
     connect.password = pigeon_data(password, password ? strlen(password) : 0);
     return pigeon_mock_authenticate_with(c, &connect);
 }
@@ -306,7 +296,6 @@ pigeon_mock_ask *pigeon_mock_exchange(pigeon_mock_client *c, uint32_t stage, con
         return ask_unasked(ask);
     if (stage != PIGEON_STAGE_CONTINUE)
         exchange_end(c);
-    c->exchanging = true;
     view.method = ask_str(ask, pigeon_z(method));
     view.data = ask_bytes(ask, data);
     view.slot = &c->exchange_slot;

@@ -5,7 +5,7 @@
 
 #define VERSION "mock"
 
-const char *hook_name(uint32_t hook)
+const char *mock_hook_name(uint32_t hook)
 {
     static const char *const names[PIGEON_HOOK_COUNT] = {
         "?",
@@ -131,7 +131,7 @@ static int32_t complete_locked(pigeon_mock *m, pigeon_token token, int32_t verdi
         return PIGEON_E_GONE;
     }
     if (++ask->n_completed > 1) {
-        mock_complain_locked(m, "%s was completed %u times", hook_name(ask->hook),
+        mock_complain_locked(m, "%s was completed %u times", mock_hook_name(ask->hook),
                              ask->n_completed);
         return PIGEON_E_GONE;
     }
@@ -148,7 +148,7 @@ static int32_t complete_locked(pigeon_mock *m, pigeon_token token, int32_t verdi
     case ASK_DEAD: ask->state = ASK_RETURNED; return PIGEON_E_GONE;
     default:
         mock_complain_locked(m, "%s was answered by return and completed as well",
-                             hook_name(ask->hook));
+                             mock_hook_name(ask->hook));
         return PIGEON_E_GONE;
     }
 }
@@ -231,10 +231,7 @@ static void metric_observe(void *inst, int32_t handle, int64_t ns)
 void mock_host_make(pigeon_mock *m)
 {
     uint32_t full = (uint32_t)sizeof(pigeon_host);
-    uint32_t size = m->host_size                      ? m->host_size
-                    : m->release == PIGEON_MOCK_FIRST ? FIRST_HOST
-                    : m->release == PIGEON_MOCK_NEXT  ? full + GROWN_BY
-                                                      : full;
+    uint32_t size = m->host_size ? m->host_size : mock_size(m, full, FIRST_HOST);
     pigeon_host h = { .size = size,
                       .abi_major = PIGEON_ABI_MAJOR,
                       .abi_minor = PIGEON_ABI_MINOR,

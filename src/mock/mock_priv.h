@@ -56,7 +56,7 @@ struct pigeon_mock_ask {
     pigeon_mock *mock;
     pigeon_mock_client *client;
     uint32_t hook;
-    bool was_asked, failed, settled, is_batch, is_scan, has_units;
+    bool was_asked, failed, settled, is_batch, is_scan;
     enum ask_state state;
     int32_t verdict;
     uint32_t n_completed, n_rows, n_units;
@@ -68,7 +68,7 @@ struct pigeon_mock_ask {
     struct value_node *values, **last;
     uint32_t reason;
     char text[128];
-    pigeon_unit_result *units;
+    pigeon_unit_result *units; /* NULL: the store gave none */
     pigeon_mock_row_fn on_row;
     void *row_arg;
 };
@@ -78,7 +78,7 @@ struct pigeon_mock_client {
     pigeon_mock *mock;
     pigeon_client view;
     void *slot, *exchange_slot;
-    bool gone, exchanging;
+    bool gone;
     uint32_t n_pinned;
 };
 
@@ -181,7 +181,9 @@ bool mock_must_be_loop(pigeon_mock *m, const char *function);
 /* The error that a call of this sort must return, 0: none. [lock] */
 int32_t mock_fault(pigeon_mock *m, uint32_t sort);
 void lines_add(struct lines *lines, uint32_t level, const char *text);
-const char *hook_name(uint32_t hook);
+const char *mock_hook_name(uint32_t hook);
+/* Bytes of a struct in the mock's release: full in this one, first in the first. */
+uint32_t mock_size(const pigeon_mock *m, size_t full, uint32_t first);
 
 /* mock_host.c: fills in a host of m->host_size bytes. */
 void mock_host_make(pigeon_mock *m);
@@ -192,6 +194,11 @@ void mock_fill_acts(pigeon_host *h);
 int32_t mock_complete(void *inst, pigeon_token token, int32_t verdict);
 extern const pigeon_store_host mock_store_host;
 extern const pigeon_bus_host mock_bus_host;
+
+/* mock_set.c: a copy of s at `at`, a NUL behind it; returns what follows that. */
+char *mock_put(char *at, pigeon_str s, pigeon_str *r_copy);
+/* PIGEON_OK: s may stand in a packet as a string. */
+int32_t mock_check_text(pigeon_str s);
 
 /* mock_ask.c */
 pigeon_mock_ask *ask_new(pigeon_mock *m, pigeon_mock_client *client, uint32_t hook);

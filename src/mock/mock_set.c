@@ -29,7 +29,7 @@ static pigeon_str text_of(pigeon_bytes b)
     return (pigeon_str){ .ptr = (const char *)b.ptr, .len = b.len };
 }
 
-static char *put(char *at, pigeon_str s, pigeon_str *r_copy)
+char *mock_put(char *at, pigeon_str s, pigeon_str *r_copy)
 {
     if (s.ptr && s.len)
         memcpy(at, s.ptr, s.len);
@@ -43,7 +43,7 @@ static void keep(pigeon_mock_ask *ask, const pigeon_mock_value *value)
     struct value_node *v = mock_alloc(sizeof(*v) + value->text.len + value->more.len + 2);
 
     v->value = *value;
-    put(put((char *)(v + 1), value->text, &v->value.text), value->more, &v->value.more);
+    mock_put(mock_put((char *)(v + 1), value->text, &v->value.text), value->more, &v->value.more);
     *ask->last = v;
     ask->last = &v->next;
 }
@@ -62,11 +62,12 @@ static int32_t set_locked(pigeon_mock *m, pigeon_mock_ask *ask, const struct set
         return PIGEON_E_GONE;
     if (ask->state != ASK_CALLING && ask->state != ASK_PENDING) {
         mock_complain_locked(m, "host->%s was called after the answer to %s", call->name,
-                             hook_name(ask->hook));
+                             mock_hook_name(ask->hook));
         return PIGEON_E_GONE;
     }
     if (!(call->hooks & (UINT32_C(1) << ask->hook))) {
-        mock_complain_locked(m, "host->%s does not go with %s", call->name, hook_name(ask->hook));
+        mock_complain_locked(m, "host->%s does not go with %s", call->name,
+                             mock_hook_name(ask->hook));
         return refuse(ask, PIGEON_E_NOTSUP);
     }
     error = mock_fault(m, PIGEON_MOCK_FAIL_SETTER);
@@ -99,7 +100,7 @@ static int32_t set(const struct setting_call *call)
     return r;
 }
 
-static int32_t check_text(pigeon_str s)
+int32_t mock_check_text(pigeon_str s)
 {
     if (s.len > UINT16_MAX)
         return PIGEON_E_TOOBIG;
@@ -134,7 +135,7 @@ static int32_t check_props(pigeon_bytes props)
 
 static int32_t check_filter(pigeon_str s)
 {
-    int32_t r = check_text(s);
+    int32_t r = mock_check_text(s);
 
     if (r == PIGEON_OK && !topic_is_filter(str_make(s.ptr, s.len), TOPIC_MAX_LEVELS))
         r = PIGEON_E_INVAL;
@@ -190,13 +191,13 @@ static int32_t set_reason(pigeon_req *req, uint32_t mqtt_reason, const char *tex
 static int32_t set_clientid(pigeon_req *req, pigeon_str id)
 {
     return set_text(req, "set_clientid", ON_CONNECT, PIGEON_MOCK_CLIENTID, id,
-                    id.len ? check_text(id) : PIGEON_E_INVAL);
+                    id.len ? mock_check_text(id) : PIGEON_E_INVAL);
 }
 
 static int32_t set_username(pigeon_req *req, pigeon_str username)
 {
     return set_text(req, "set_username", ON_CONNECT, PIGEON_MOCK_USERNAME, username,
-                    check_text(username));
+                    mock_check_text(username));
 }
 
 static int32_t set_password(pigeon_req *req, pigeon_bytes password)
@@ -230,7 +231,7 @@ static int32_t set_will(pigeon_req *req, const pigeon_msg *will, uint32_t delay_
         call.value.id = 1;
         call.value.text = will->topic;
         call.value.more = text_of(will->payload);
-        call.error = check_text(will->topic);
+        call.error = mock_check_text(will->topic);
         if (call.error == PIGEON_OK &&
             (will->qos > 2 ||
              !topic_is_name(str_make(will->topic.ptr, will->topic.len), TOPIC_MAX_LEVELS)))
@@ -255,10 +256,10 @@ static int32_t set_limit(pigeon_req *req, uint32_t limit, uint64_t value)
 
 static int32_t add_property(pigeon_req *req, uint32_t property, pigeon_str name, pigeon_str value)
 {
-    int32_t error = check_text(name);
+    int32_t error = mock_check_text(name);
 
     if (error == PIGEON_OK)
-        error = check_text(value);
+        error = mock_check_text(value);
     if (property != PROPERTY_USER && property != PROPERTY_RESPONSE_INFO &&
         property != PROPERTY_SERVER_REFERENCE)
         error = PIGEON_E_NOTSUP;
@@ -278,7 +279,7 @@ static int32_t set_auth(pigeon_req *req, pigeon_bytes data)
 
 static int32_t set_topic(pigeon_req *req, pigeon_str topic)
 {
-    int32_t error = check_text(topic);
+    int32_t error = mock_check_text(topic);
 
     if (error == PIGEON_OK && !topic_is_name(str_make(topic.ptr, topic.len), TOPIC_MAX_LEVELS))
         error = PIGEON_E_INVAL;

@@ -20,7 +20,6 @@ static int32_t batch_done_locked(pigeon_mock *m, pigeon_token token,
     if (result->units && ask->n_units) {
         ask->units = mock_alloc(ask->n_units * sizeof(*ask->units));
         memcpy(ask->units, result->units, ask->n_units * sizeof(*ask->units));
-        ask->has_units = true;
     }
     ask->verdict = result->status;
     ask->state = ask->state == ASK_CALLING ? ASK_EARLY : ASK_DONE;
@@ -102,14 +101,13 @@ int32_t pigeon_mock_unit_status(const pigeon_mock_ask *ask, uint32_t unit)
 {
     if (ask->state != ASK_DONE)
         return PIGEON_PENDING;
-    return ask->has_units && ask->verdict == PIGEON_OK && unit < ask->n_units
-               ? ask->units[unit].status
-               : ask->verdict;
+    return ask->units && ask->verdict == PIGEON_OK && unit < ask->n_units ? ask->units[unit].status
+                                                                          : ask->verdict;
 }
 
 uint32_t pigeon_mock_unit_gone(const pigeon_mock_ask *ask, uint32_t unit)
 {
-    return ask->has_units && unit < ask->n_units ? ask->units[unit].gone : 0;
+    return ask->units && unit < ask->n_units ? ask->units[unit].gone : 0;
 }
 
 pigeon_mock_ask *pigeon_mock_scan(pigeon_mock *m, const pigeon_scan *scan,
