@@ -62,13 +62,11 @@ static const char intro[] =
 
 static const char *type_text(const pigeon_option *o, uint32_t core_flags)
 {
-    static const char *const names[] = { "",     "bool",   "int",  "size", "time", "string",
-                                         "path", "secret", "enum", "list", "tree" };
     if (core_flags & CORE_SECONDS)
         return "time or seconds";
     if (core_flags & CORE_OCTAL)
         return "octal";
-    return names[o->type];
+    return value_type_word(o->type);
 }
 
 static void write_range(FILE *out, const pigeon_option *o, uint32_t core_flags)

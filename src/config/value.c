@@ -114,6 +114,13 @@ static enum number read_octal(const char *text, int64_t *r_number)
     return NUMBER_OK;
 }
 
+const char *value_type_word(uint32_t type)
+{
+    static const char *const words[] = { "",     "bool",   "int",  "size", "time", "string",
+                                         "path", "secret", "enum", "list", "tree" };
+    return type < N(words) ? words[type] : "?";
+}
+
 const char *value_type_name(uint32_t type, uint32_t core_flags)
 {
     if (core_flags & CORE_OCTAL)

@@ -38,6 +38,8 @@ bool value_equal(const struct value *a, const struct value *b);
 /* As one would write it; secrets as "(secret)". 0 or -ENOMEM. */
 int value_print(const pigeon_option *option, uint32_t core_flags, const struct value *value,
                 struct buf *out);
+/* "size", "?" for a type nobody knows: for tables of the documentation. */
+const char *value_type_word(uint32_t type);
 /* "a size such as 256k or 10M", ...; for messages and for the documentation. */
 const char *value_type_name(uint32_t type, uint32_t core_flags);
 /* "1 to 64", "at least 1s", ... into `out`; "" without a range. */

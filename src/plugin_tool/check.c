@@ -41,7 +41,7 @@ static void run_case(void *arg)
     c->fn(c);
 }
 
-bool check_wants(const struct check *check, const char *name)
+static bool wants(const struct check *check, const char *name)
 {
     return !check->only || strstr(name, check->only);
 }
@@ -50,7 +50,7 @@ bool check_run(const struct check_case *c)
 {
     struct isolate_result result;
 
-    if (!check_wants(c->check, c->name))
+    if (!wants(c->check, c->name))
         return true;
     isolate_run(run_case, (void *)(uintptr_t)c, c->check->timeout_ms, &result);
     report_add(c->check->report, c->group, c->name, &result);
@@ -107,9 +107,7 @@ pigeon_mock *case_create(const struct check_case *c, int release)
 
 void case_finish(pigeon_mock *m)
 {
-    char where[64] = "destroy";
-
-    isolate_at("%s", where);
+    isolate_at("destroy");
     pigeon_mock_finish(m);
     if (pigeon_mock_complaints(m))
         isolate_fail("%s", pigeon_mock_complaint(m, 0));

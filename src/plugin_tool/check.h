@@ -38,8 +38,6 @@ void report_add(struct report *r, uint32_t group, const char *name,
 /* Plan or closing bracket; number of failed cases. */
 uint32_t report_end(struct report **r);
 
-/* Is it among those asked for? */
-bool check_wants(const struct check *check, const char *name);
 /* Runs the case in a child and tells it; true: passed, skipped, or not asked for. */
 bool check_run(const struct check_case *c);
 
@@ -99,6 +97,8 @@ pigeon_mock_client *check_input_client(struct check_input *in);
 uint32_t subject_count(void);
 const char *subject_name(uint32_t subject);
 bool subject_is_there(const pigeon_mock *m, uint32_t subject);
+/* A fact that makes sense without a client. */
+bool subject_may_lack_client(uint32_t subject);
 /* Asks a decision hook: its question. */
 pigeon_mock_ask *subject_ask(struct check_input *in, uint32_t subject, pigeon_mock_client *client);
 /* Calls anything else. */

@@ -1,18 +1,8 @@
 /* Groups 3 and 4: every hook with every input, and answers that come late. */
 #include "plugin_tool/check.h"
 #include <stdlib.h>
-#include <string.h>
-#include <time.h>
 
 #define N_AT_ONCE 100
-
-static int64_t clock_ms(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 static void no_complaints(pigeon_mock *m)
 {
@@ -66,14 +56,14 @@ static void hook_does_not_block(const struct check_case *c)
         isolate_skip("it may block (MAY_BLOCK)");
     isolate_at("%s", subject_name(c->subject));
     for (int i = 0; i < 3 && best > CHECK_BLOCK_MS; i++) {
-        int64_t begin = clock_ms(), took;
+        int64_t begin = isolate_clock_ms(), took;
         pigeon_mock_ask *ask = NULL;
 
         if (c->subject < N_DECISIONS)
             ask = subject_ask(in, c->subject, check_input_client(in));
         else
             subject_tell(in, c->subject);
-        took = clock_ms() - begin;
+        took = isolate_clock_ms() - begin;
         best = took < best ? took : best;
         if (ask)
             end_of(ask, subject_name(c->subject));
@@ -103,38 +93,28 @@ static void hook_bears_failing_setters(const struct check_case *c)
     check_input_free(&in);
 }
 
-/* Only these facts may lack a client; decisions have one at least while connecting, and then lack
- * name and password. */
+/* Decisions have a client at least while connecting, and then lack name and password. */
 static bool is_sensible(uint32_t subject, enum input input)
 {
-    return subject < N_DECISIONS || input != INPUT_NO_CLIENT ||
-           strcmp(subject_name(subject), "publish") == 0 ||
-           strcmp(subject_name(subject), "dropped") == 0 ||
-           strcmp(subject_name(subject), "unsubscribed") == 0;
+    return subject < N_DECISIONS || input != INPUT_NO_CLIENT || subject_may_lack_client(subject);
 }
 
 /* Which hooks there are is asked in the parent's stead by a child: loading runs code. */
-struct presence {
-    const struct check *check;
-    uint32_t subject;
-};
-
 static void is_it_there(void *arg)
 {
-    const struct presence *p = arg;
-    const struct check_case c = { p->check, 3, "", NULL, p->subject, 0 };
-    pigeon_mock *m = case_load(&c, PIGEON_MOCK_SAME);
+    const struct check_case *c = arg;
+    pigeon_mock *m = case_load(c, PIGEON_MOCK_SAME);
 
-    if (!subject_is_there(m, p->subject))
+    if (!subject_is_there(m, c->subject))
         isolate_skip("not there");
 }
 
 static bool is_there(const struct check *check, uint32_t subject)
 {
-    struct presence p = { check, subject };
+    struct check_case c = { check, 3, "", NULL, subject, 0 };
     struct isolate_result r;
 
-    isolate_run(is_it_there, &p, check->timeout_ms, &r);
+    isolate_run(is_it_there, &c, check->timeout_ms, &r);
     return r.outcome == OUTCOME_PASSED;
 }
 

@@ -1,6 +1,8 @@
 /* What hooks are asked with. All of it is what MQTT allows, or what a later broker may say: names
  * and filters are well-formed, texts are UTF-8 without NUL, numbers may be unknown. */
 #include "plugin_tool/check.h"
+#include "plugin_tool/tool.h"
+#include "base/utf8.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,9 +28,6 @@ struct check_input {
     pigeon_sub sub;
     pigeon_connect connect;
     pigeon_client *view; /* of facts; NULL: no client */
-    pigeon_mock_client *client;
-    char id[32];
-    uint32_t n_clients;
 };
 
 int input_release(enum input input)
@@ -107,17 +106,8 @@ static void fill_text(struct check_input *in)
 /* Cuts a character of several bytes at the end: MQTT text is whole. */
 static void trim_utf8(char *text)
 {
-    size_t len = strlen(text), at = len;
-
-    while (at > 0 && ((unsigned char)text[at - 1] & 0xc0) == 0x80)
-        at--;
-    if (at > 0 && (unsigned char)text[at - 1] >= 0xc0) {
-        unsigned char lead = (unsigned char)text[at - 1];
-        size_t want = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
-
-        if (len - (at - 1) != want)
-            text[at - 1] = '\0';
-    }
+    for (size_t n = strlen(text); n && !utf8_is_mqtt(text, n);)
+        text[--n] = '\0';
 }
 
 static pigeon_bytes bytes_of(const struct check_input *in, uint32_t max)
@@ -174,8 +164,8 @@ struct check_input *check_input_new(pigeon_mock *m, enum input input)
     trim_utf8(in->text);
     trim_utf8(in->topic);
     fill_views(in);
-    in->client = check_input_client(in);
-    in->view = input == INPUT_NO_CLIENT ? NULL : pigeon_mock_client_view(in->client);
+    if (input != INPUT_NO_CLIENT)
+        in->view = pigeon_mock_client_view(check_input_client(in));
     return in;
 }
 
@@ -298,31 +288,31 @@ static void tell_unsubscribed(const pigeon_events *e, void *self, const struct c
     e->unsubscribed(self, in->view, filters, 2);
 }
 
-/* client: the fact speaks of a connection, so there always is one. */
+/* may_lack_client: the fact names a client, which may be gone or never have been one. */
 static const struct {
     const char *name;
     size_t offset;
     fact_fn tell;
-    bool has_client;
+    bool may_lack_client;
 } facts[] = {
-#define ROW(member, has_client)                                             \
-    {                                                                       \
-#member, offsetof(pigeon_events, member), tell_##member, has_client \
+#define ROW(member, may_lack_client)                                             \
+    {                                                                            \
+#member, offsetof(pigeon_events, member), tell_##member, may_lack_client \
     }
-    ROW(client, true),
-    ROW(client_ready, true),
-    ROW(client_disconnect, true),
-    ROW(client_error, true),
-    ROW(connection_error, true),
-    ROW(keepalive_timeout, true),
-    ROW(connack_sent, true),
-    ROW(subscribed, true),
-    ROW(unsubscribed, false),
-    ROW(publish, false),
-    ROW(ack, true),
-    ROW(ping, true),
+    ROW(client, false),
+    ROW(client_ready, false),
+    ROW(client_disconnect, false),
+    ROW(client_error, false),
+    ROW(connection_error, false),
+    ROW(keepalive_timeout, false),
+    ROW(connack_sent, false),
+    ROW(subscribed, false),
+    ROW(unsubscribed, true),
+    ROW(publish, true),
+    ROW(ack, false),
+    ROW(ping, false),
     ROW(heartbeat, false),
-    ROW(dropped, false),
+    ROW(dropped, true),
     ROW(session_end, false),
     ROW(will_dropped, false),
     ROW(error, false),
@@ -333,33 +323,24 @@ static const struct {
 #define COMMANDS (N_DECISIONS + N_FACTS)
 #define BUS      (COMMANDS + 1)
 
-static bool is_set(const void *table, size_t offset)
-{
-    void (*fn)(void);
-
-    memcpy(&fn, (const char *)table + offset, sizeof(fn));
-    return fn != NULL;
-}
-
 static const void *iface(const pigeon_mock *m, const char *id)
 {
-    const pigeon_plugin *p = pigeon_mock_plugin(m);
-
-    for (uint32_t i = 0; i < p->nprovides; i++)
-        if (strcmp(p->provides[i].id, id) == 0)
-            return p->provides[i].vtable;
-    return NULL;
+    return plugin_iface(pigeon_mock_plugin(m), id);
 }
 
 /* A table in the plugin's size may end before the member. */
 static bool reaches(const void *table, size_t offset)
 {
+    void (*fn)(void);
     uint32_t size;
 
     if (!table)
         return false;
     memcpy(&size, table, sizeof(size));
-    return size >= offset + sizeof(void (*)(void)) && is_set(table, offset);
+    if (size < offset + sizeof(fn))
+        return false;
+    memcpy(&fn, (const char *)table + offset, sizeof(fn));
+    return fn != NULL;
 }
 
 uint32_t subject_count(void)
@@ -386,6 +367,12 @@ bool subject_is_there(const pigeon_mock *m, uint32_t subject)
     return iface(m, subject == COMMANDS ? PIGEON_IF_CONTROL : PIGEON_IF_BUS) != NULL;
 }
 
+bool subject_may_lack_client(uint32_t subject)
+{
+    return subject >= N_DECISIONS && subject < COMMANDS &&
+           facts[subject - N_DECISIONS].may_lack_client;
+}
+
 static void wait_for(pigeon_mock_ask *ask, const char *what)
 {
     if (pigeon_mock_wait(ask, CHECK_ANSWER_MS) == PIGEON_PENDING)
@@ -398,8 +385,7 @@ static void tell_commands(struct check_input *in)
     static const char *const args[] = { "{}", "[]", "", "{\"name\":\"x\",\"n\":1}" };
 
     for (uint32_t i = 0; i <= control->ncommands; i++) {
-        const void *at = (const char *)control->commands + (size_t)i * control->command_stride;
-        const char *name = i < control->ncommands ? ((const pigeon_command *)at)->name : in->text;
+        const char *name = i < control->ncommands ? plugin_command(control, i)->name : in->text;
 
         for (size_t k = 0; k < sizeof(args) / sizeof(args[0]); k++) {
             isolate_at("command %.60s with '%s'", name, args[k]);
@@ -423,17 +409,11 @@ static void tell_bus(struct check_input *in)
 
 void subject_tell(struct check_input *in, uint32_t subject)
 {
-    pigeon_client *view = in->view;
-
-    if (subject >= COMMANDS) {
-        if (subject == COMMANDS)
-            tell_commands(in);
-        else
-            tell_bus(in);
-        return;
-    }
-    if (facts[subject - N_DECISIONS].has_client)
-        in->view = pigeon_mock_client_view(in->client);
-    facts[subject - N_DECISIONS].tell(pigeon_mock_events(in->mock), pigeon_mock_self(in->mock), in);
-    in->view = view;
+    if (subject < COMMANDS)
+        facts[subject - N_DECISIONS].tell(pigeon_mock_events(in->mock), pigeon_mock_self(in->mock),
+                                          in);
+    else if (subject == COMMANDS)
+        tell_commands(in);
+    else
+        tell_bus(in);
 }

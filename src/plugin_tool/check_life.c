@@ -2,6 +2,7 @@
  */
 #include "plugin_tool/check.h"
 #include "plugin_tool/symbols.h"
+#include "plugin_tool/tool.h"
 #include "base/log.h"
 #include "config/table.h"
 #include "hooks/plugin.h"
@@ -124,24 +125,15 @@ static void options_are_described(const struct check_case *c)
     pigeon_mock_free(&m);
 }
 
-static const void *iface(const pigeon_plugin *p, const char *id)
-{
-    for (uint32_t i = 0; i < p->nprovides; i++)
-        if (strcmp(p->provides[i].id, id) == 0)
-            return p->provides[i].vtable;
-    return NULL;
-}
-
 static void commands_are_described(const struct check_case *c)
 {
     pigeon_mock *m = case_load(c, PIGEON_MOCK_SAME);
-    const pigeon_control *control = iface(pigeon_mock_plugin(m), PIGEON_IF_CONTROL);
+    const pigeon_control *control = plugin_iface(pigeon_mock_plugin(m), PIGEON_IF_CONTROL);
 
     if (!control)
         isolate_skip("it has no commands");
     for (uint32_t i = 0; i < control->ncommands; i++) {
-        const void *at = (const char *)control->commands + (size_t)i * control->command_stride;
-        const pigeon_command *command = at;
+        const pigeon_command *command = plugin_command(control, i);
 
         if (!command->name || !*command->name)
             isolate_fail("command %u has no name", i);
@@ -161,8 +153,8 @@ static void hooks_are_there(const struct check_case *c)
         isolate_fail("it provides no interface");
     for (uint32_t i = 0; i < subject_count(); i++)
         n += subject_is_there(m, i);
-    if (n == 0 &&
-        (iface(p, PIGEON_IF_AUTH) || iface(p, PIGEON_IF_FLOW) || iface(p, PIGEON_IF_EVENTS)))
+    if (n == 0 && (plugin_iface(p, PIGEON_IF_AUTH) || plugin_iface(p, PIGEON_IF_FLOW) ||
+                   plugin_iface(p, PIGEON_IF_EVENTS)))
         isolate_fail("its tables have no function in them: the broker would never call it");
     pigeon_mock_free(&m);
 }

@@ -3,17 +3,17 @@
 #include "plugin_tool/store_contract.h"
 
 struct store_job {
-    const struct check *check;
+    struct check_case c; /* first */
     const struct store_case *one;
 };
 
-static void run_store_case(void *arg)
+static void run_store_case(const struct check_case *c)
 {
-    const struct store_job *job = arg;
+    const struct store_job *job = (const void *)c;
     void *state = NULL;
 
     isolate_at("%s", job->one->name);
-    rig_options(job->check->path, job->check->options, job->check->n_options);
+    rig_options(c->check->path, c->check->options, c->check->n_options);
     rig_setup(&state);
     job->one->fn(&state);
     rig_teardown(&state);
@@ -23,18 +23,14 @@ static void run_cases(const struct check *check, const char *topic, const struct
                       size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        struct store_job job = { check, &cases[i] };
-        struct isolate_result result;
         char name[160];
+        struct store_job job = { { check, 5, name, run_store_case, 0, 0 }, &cases[i] };
 
         snprintf(name, sizeof(name), "%s: %s", topic, cases[i].name);
         for (char *s = name; *s; s++)
             if (*s == '_')
                 *s = ' ';
-        if (!check_wants(check, name))
-            continue;
-        isolate_run(run_store_case, &job, check->timeout_ms, &result);
-        report_add(check->report, 5, name, &result);
+        check_run(&job.c);
     }
 }
 

@@ -15,9 +15,6 @@ static const char help[] =
     "manual\n"
     "page. The file is judged as pigeond judges it, then loaded: its constructors run.\n";
 
-static const char *const type_names[] = { "",     "bool",   "int",  "size", "time", "string",
-                                          "path", "secret", "enum", "list", "tree" };
-
 struct doc {
     const pigeon_plugin *plugin;
     const pigeon_control *control;
@@ -25,23 +22,12 @@ struct doc {
     char *name;
 };
 
-static const char *type_name(uint32_t type)
-{
-    return type < PIGEON_COUNT(type_names) ? type_names[type] : "?";
-}
-
 static void range_of(const pigeon_option *o, char *out, size_t room)
 {
     if (o->type == PIGEON_T_ENUM)
         snprintf(out, room, "%s", o->allowed ? o->allowed : "");
     else
         value_range(o, 0, out, room);
-}
-
-static const pigeon_command *command(const struct doc *d, uint32_t i)
-{
-    return (const pigeon_command *)(const void *)((const char *)d->control->commands +
-                                                  (size_t)i * d->control->command_stride);
 }
 
 static uint32_t n_commands(const struct doc *d)
@@ -83,7 +69,7 @@ static void markdown_options(const struct doc *d)
         pigeon_option o = table_row(&d->table, i);
 
         range_of(&o, range, sizeof(range));
-        printf("| `%s` | %s | ", o.key, type_name(o.type));
+        printf("| `%s` | %s | ", o.key, value_type_word(o.type));
         if (o.flags & PIGEON_O_REQUIRED)
             fputs("required", stdout);
         else if (o.preset)
@@ -113,7 +99,7 @@ static void markdown(const struct doc *d)
            "| command | arguments | meaning |\n|---|---|---|\n",
            d->name);
     for (uint32_t i = 0; i < n_commands(d); i++) {
-        const pigeon_command *c = command(d, i);
+        const pigeon_command *c = plugin_command(d->control, i);
 
         printf("| `%s` | ", c->name);
         cell(c->args);
@@ -160,7 +146,7 @@ static void man_options(const struct doc *d)
         fputs(".TP\n", stdout);
         printf(".BR ");
         roff(o.key);
-        printf(" \" (%s)\"\n", type_name(o.type));
+        printf(" \" (%s)\"\n", value_type_word(o.type));
         roff(o.doc ? o.doc : "");
         fputs(".\n", stdout);
         range_of(&o, range, sizeof(range));
@@ -203,7 +189,7 @@ static void man(const struct doc *d)
     if (n_commands(d)) {
         fputs(".SH COMMANDS\nFor\n.B call\nof <pigeon/admin.h>.\n", stdout);
         for (uint32_t i = 0; i < n_commands(d); i++) {
-            const pigeon_command *c = command(d, i);
+            const pigeon_command *c = plugin_command(d->control, i);
 
             fputs(".TP\n.B ", stdout);
             roff(c->name);
@@ -229,9 +215,7 @@ static int print_doc(pigeon_mock *m, const char *path, bool as_man)
     if (!d.name)
         return TOOL_BAD;
     d.table = (struct table){ .rows = p->options, .n = p->noptions, .stride = p->option_stride };
-    for (uint32_t i = 0; i < p->nprovides; i++)
-        if (strcmp(p->provides[i].id, PIGEON_IF_CONTROL) == 0)
-            d.control = p->provides[i].vtable;
+    d.control = plugin_iface(p, PIGEON_IF_CONTROL);
     (as_man ? man : markdown)(&d);
     free(d.name);
     return ferror(stdout) ? TOOL_BAD : TOOL_OK;

@@ -75,6 +75,11 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
     return remove(path);
 }
 
+void isolate_remove(const char *dir)
+{
+    nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
 static _Noreturn void child(isolate_fn fn, void *arg, const char *dir, pid_t parent)
 {
     int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -96,7 +101,7 @@ static _Noreturn void child(isolate_fn fn, void *arg, const char *dir, pid_t par
     _exit(0);
 }
 
-static int64_t clock_ms(void)
+int64_t isolate_clock_ms(void)
 {
     struct timespec t;
 
@@ -108,11 +113,11 @@ static int64_t clock_ms(void)
 static int await(pid_t pid, int pipe_fd, int64_t timeout_ms, int *r_status)
 {
     struct pollfd p = { .fd = pipe_fd, .events = POLLIN };
-    int64_t end_ms = clock_ms() + timeout_ms;
+    int64_t end_ms = isolate_clock_ms() + timeout_ms;
     int in_time = 0;
 
     for (;;) {
-        int64_t left = end_ms - clock_ms();
+        int64_t left = end_ms - isolate_clock_ms();
         int n = left > 0 ? poll(&p, 1, left > INT32_MAX ? INT32_MAX : (int)left) : 0;
 
         if (n < 0 && errno == EINTR)
@@ -190,7 +195,7 @@ void isolate_run(isolate_fn fn, void *arg, int64_t timeout_ms, struct isolate_re
         snprintf(r->reason, sizeof(r->reason), "%s: %s", dir, strerror(errno));
     } else {
         fork_and_wait(fn, arg, timeout_ms, dir, s, r);
-        nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+        isolate_remove(dir);
     }
     if (s != MAP_FAILED)
         munmap(s, sizeof(*s));

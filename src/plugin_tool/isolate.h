@@ -17,6 +17,11 @@ typedef void (*isolate_fn)(void *arg);
  * working directory and `state` below it are new and empty, its standard output is stderr. */
 void isolate_run(isolate_fn fn, void *arg, int64_t timeout_ms, struct isolate_result *r_result);
 
+/* Removes a directory with all that is in it. */
+void isolate_remove(const char *dir);
+/* Of a clock that only goes forward. */
+int64_t isolate_clock_ms(void);
+
 /* In the child: where it is, for who has to explain a crash. */
 __attribute__((format(printf, 1, 2))) void isolate_at(const char *format, ...);
 __attribute__((format(printf, 1, 2), noreturn)) void isolate_fail(const char *format, ...);

@@ -1,6 +1,6 @@
 /* pigeon-plugin - for authors of plugins: begin one, check it, look at it. */
 #include "plugin_tool/tool.h"
-#include <pigeon/types.h>
+#include "base/utf8.h"
 #include <stdarg.h>
 #include <string.h>
 
@@ -26,26 +26,12 @@ int tool_usage(const char *format, ...)
     return TOOL_USAGE;
 }
 
-/* Bytes of the character at `s`; 0: no UTF-8. */
-static unsigned utf8_width(const unsigned char *s)
-{
-    unsigned n = s[0] < 0x80                   ? 1
-                 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2
-                 : s[0] >= 0xe0 && s[0] < 0xf0 ? 3
-                 : s[0] >= 0xf0 && s[0] < 0xf5 ? 4
-                                               : 0;
-
-    for (unsigned i = 1; i < n; i++)
-        if ((s[i] & 0xc0) != 0x80)
-            return 0;
-    return n;
-}
-
 void tool_json(FILE *out, const char *text)
 {
     fputc('"', out);
     for (const unsigned char *s = (const unsigned char *)text; *s;) {
-        unsigned n = utf8_width(s);
+        uint32_t code;
+        size_t n = utf8_decode((const char *)s, strnlen((const char *)s, 4), &code);
 
         if (n == 0) {
             fputs("\\ufffd", out);
@@ -60,6 +46,21 @@ void tool_json(FILE *out, const char *text)
         }
     }
     fputc('"', out);
+}
+
+const void *plugin_iface(const pigeon_plugin *p, const char *id)
+{
+    for (uint32_t i = 0; i < p->nprovides; i++)
+        if (strcmp(p->provides[i].id, id) == 0)
+            return p->provides[i].vtable;
+    return NULL;
+}
+
+const pigeon_command *plugin_command(const pigeon_control *control, uint32_t i)
+{
+    const char *at = (const char *)control->commands + (size_t)i * control->command_stride;
+
+    return (const pigeon_command *)(const void *)at;
 }
 
 int main(int argc, char **argv)

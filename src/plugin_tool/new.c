@@ -59,7 +59,7 @@ static void fill(FILE *out, const char *text, const struct job *job)
         const char *word, *value;
     } words[] = { { "@name@", job->name },
                   { "@kind@", job->kind->name },
-                  { "@header@", job->kind->name },
+                  { "@id@", "org.example.@name@" },
                   { "@use@", job->kind->use },
                   { "@cc@", CC } };
 
@@ -69,14 +69,8 @@ static void fill(FILE *out, const char *text, const struct job *job)
         while (i < n && strncmp(text, words[i].word, strlen(words[i].word)) != 0)
             i++;
         if (i < n) {
-            if (strcmp(words[i].word, "@name@") == 0)
-                fputs(words[i].value, out);
-            else
-                fill(out, words[i].value, job);
+            fill(out, words[i].value, job);
             text += strlen(words[i].word);
-        } else if (strncmp(text, "@id@", 4) == 0) {
-            fprintf(out, "org.example.%s", job->name);
-            text += 4;
         } else {
             fputc(*text++, out);
         }

@@ -1,8 +1,8 @@
 /* The host of the store contract, and the making of batches. */
 #include "plugin_tool/store_contract.h"
+#include "plugin_tool/tool.h"
 #include <dlfcn.h>
 #include <errno.h>
-#include <ftw.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -401,18 +401,10 @@ void rig_destroy(struct rig *r)
     r->self = NULL;
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st;
-    (void)type;
-    (void)ftw;
-    return remove(path);
-}
-
 void rig_wipe(struct rig *r)
 {
     rig_destroy(r);
-    nftw(r->dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    isolate_remove(r->dir);
     assert_int_equal(mkdir(r->dir, 0700), 0);
     rig_create(r);
 }
@@ -436,9 +428,7 @@ void rig_setup(void **state)
         isolate_fail("%s", dlerror());
     r->plugin = dlsym(file, "pigeon_plugin_v1");
     assert_non_null(r->plugin);
-    for (uint32_t i = 0; i < r->plugin->nprovides; i++)
-        if (strcmp(r->plugin->provides[i].id, PIGEON_IF_STORE) == 0)
-            r->store = r->plugin->provides[i].vtable;
+    r->store = plugin_iface(r->plugin, PIGEON_IF_STORE);
     assert_non_null(r->store);
     assert_non_null(realpath("state", dir));
     r->dir = strdup(dir);
@@ -479,7 +469,6 @@ void rig_teardown(void **state)
     rows_clear(r);
     int64_t left = atomic_load(&r->n_messages);
     uint32_t strange = r->n_strange;
-    nftw(r->dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
     free(r->dir);
     free(r->rows);
     free(r->ops);
