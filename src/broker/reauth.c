@@ -43,7 +43,7 @@ static void settle(struct reauth *r)
     if (r->ask.verdict == PIGEON_ALLOW) {
         c->ops->auth(c, REASON_SUCCESS, c->auth_method, data);
         reauth_free(c);
-        revoke_ask_again(c); /* it may be allowed less than before */
+        revoke_look(c); /* it may be allowed less than before */
         return;
     }
     uint8_t reason = r->ask.reason ? r->ask.reason : REASON_NOT_AUTHORIZED;

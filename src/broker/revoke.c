@@ -85,6 +85,12 @@ static struct session *session_of(const struct recheck *r)
     return session && session->client && session->client->who == r->who ? session : NULL;
 }
 
+static void recheck_end(struct recheck *r)
+{
+    identity_unhold_rules(r->who);
+    recheck_free(r);
+}
+
 static void settle(struct recheck *r)
 {
     struct session *session = session_of(r);
@@ -121,15 +127,18 @@ static void recheck_next(struct recheck *r)
         settle(r);
         ask_fini(&r->ask);
     }
-    recheck_free(r);
+    recheck_end(r);
 }
 
-void revoke_ask_again(struct client *c)
+/* All subscriptions of a client that is online are asked about; those now denied go. Rules that
+ * came after `since` revocations forbid from now on what they forbid. */
+static void ask_again(struct client *c, uint32_t since)
 {
     struct session *session = c->session;
     uint32_t n = map_count(&session->subs), it = 0;
     if (!n || !hooks_wants(c->shard->hooks, PIGEON_HOOK_AUTHORIZE_SUBSCRIBE))
         return;
+    identity_hold_rules(c->who, since);
     struct recheck *r = calloc(1, sizeof(*r) + n * sizeof(r->keys[0]));
     if (r) {
         r->shard = c->shard;
@@ -154,12 +163,13 @@ void revoke_ask_again(struct client *c)
 
 void revoke_look(struct client *c)
 {
+    uint32_t since = c->n_revoked;
     c->n_revoked = identity_revocations(c->who);
     if (identity_is_revoked(c->who)) {
         log_info(c->shard->log, "rights_revoked", LS("client", identity_id(c->who)));
         client_close_later(c, REASON_NOT_AUTHORIZED, "rights were taken back");
     } else {
-        revoke_ask_again(c);
+        ask_again(c, since);
     }
 }
 

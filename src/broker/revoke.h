@@ -12,10 +12,10 @@
 /* hooks_ops.invalidate */
 void revoke_order(void *broker, uint32_t loop, const char *plugin, struct str client_id,
                   struct str username);
-/* Some plugin does not stand by what it said about this client. */
+/* Some plugin does not stand by what it said about this client, or it has authenticated again: who
+ * has lost rules is sent away, of the others all subscriptions are asked about, and those now
+ * denied go. */
 void revoke_look(struct client *c);
-/* All subscriptions of a client that is online are asked about; those now denied go. */
-void revoke_ask_again(struct client *c);
 /* The question as it was when the client subscribed: what entries of the chain make of the filter
  * is their business again. NULL: out of memory. */
 struct sub_info *revoke_question(const struct sub *sub, bool restored);

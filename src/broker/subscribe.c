@@ -154,15 +154,18 @@ static void finish_subscribe(struct subscribe *p)
         subscribe_free(p);
         return;
     }
-    bool v31 = p->client && p->client->version == 3;
+    struct identity *outdated =
+        NULL; /* what was said while it was under way may not hold any more */
+    if (p->client && p->n_revoked != identity_revocations(p->client->who)) {
+        outdated = identity_ref(p->client->who);
+        identity_hold_rules(outdated, p->n_revoked);
+    }
     pthread_mutex_lock(&b->tree_lock);
     uint64_t version = retained_version(b->retained);
     for (uint32_t i = 0; i < p->n; i++)
         if (!p->requests[i].refused)
             insert(session, &p->requests[i], version);
     pthread_mutex_unlock(&b->tree_lock);
-    (void)v31; /* wire/ maps an error to "granted QoS 0" there; nothing was inserted, nothing is
-                  delivered */
     answer(p); /* before the retained messages it releases */
     tell_subscribed(p);
     for (uint32_t i = 0; i < p->n; i++) {
@@ -170,8 +173,12 @@ static void finish_subscribe(struct subscribe *p)
         if (p->client && !r->refused && wants_retained(r))
             retain_read_start(session, session_sub(session, r->key), version);
     }
-    if (p->client && p->n_revoked != identity_revocations(p->client->who))
-        revoke_look(p->client); /* what was said while it was under way may not hold any more */
+    if (outdated) {
+        if (p->client)
+            revoke_look(p->client);
+        identity_unhold_rules(outdated);
+        identity_unref(&outdated);
+    }
     subscribe_free(p);
 }
 

@@ -1,5 +1,6 @@
 #include "hooks/acl.h"
 #include "mqtt/topic.h"
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -85,26 +86,34 @@ static void changed(struct acl *acl)
     acl->checks_deliver = acl->is_revoked = false;
     for (const struct acl_entry *e = acl->entries; e; e = e->next) {
         acl->is_revoked = acl->is_revoked || e->is_revoked;
-        acl->checks_deliver =
-            acl->checks_deliver || e->is_revoked || e->is_armed || (e->access & PIGEON_ACL_DELIVER);
+        acl->checks_deliver = acl->checks_deliver || e->is_revoked || acl_is_armed(e) ||
+                              (e->access & PIGEON_ACL_DELIVER);
     }
     acl_unflatten(acl);
+}
+
+/* NULL: no memory. */
+static struct acl_entry *make(struct acl *acl, uint32_t plugin)
+{
+    struct acl_entry *e = find(acl, plugin);
+
+    if (e)
+        return e;
+    e = calloc(1, sizeof(*e));
+    if (!e)
+        return NULL;
+    e->plugin = plugin;
+    e->last = &e->rules;
+    e->next = acl->entries;
+    acl->entries = e;
+    return e;
 }
 
 int acl_push(struct acl *acl, uint32_t plugin, struct str filter, uint32_t access, int32_t verdict)
 {
     struct acl_rule *rule = malloc(sizeof(*rule) + filter.len + 1);
-    struct acl_entry *e = find(acl, plugin);
+    struct acl_entry *e = rule ? make(acl, plugin) : NULL;
 
-    if (!e && rule) {
-        e = calloc(1, sizeof(*e));
-        if (e) {
-            e->plugin = plugin;
-            e->last = &e->rules;
-            e->next = acl->entries;
-            acl->entries = e;
-        }
-    }
     if (!rule || !e) {
         free(rule);
         return -ENOMEM;
@@ -123,14 +132,43 @@ int acl_push(struct acl *acl, uint32_t plugin, struct str filter, uint32_t acces
     return 0;
 }
 
-void acl_replace(struct acl *acl, uint32_t plugin)
+int acl_replace(struct acl *acl, uint32_t plugin, uint32_t since)
 {
-    struct acl_entry *e = find(acl, plugin);
+    struct acl_entry *e = make(acl, plugin);
 
     if (!e)
-        return;
+        return -ENOMEM;
     drop_rules(e);
+    e->since = since;
     e->is_revoked = false;
+    changed(acl);
+    return 0;
+}
+
+static bool denies_subscriptions(const struct acl_entry *e)
+{
+    for (const struct acl_rule *rule = e->rules; rule; rule = rule->next)
+        if (rule->verdict == PIGEON_DENY && (rule->access & PIGEON_ACL_SUBSCRIBE))
+            return true;
+    return false;
+}
+
+void acl_hold(struct acl *acl, uint32_t since)
+{
+    acl->n_holds++;
+    for (struct acl_entry *e = acl->entries; e; e = e->next)
+        if (e->since > since && denies_subscriptions(e))
+            e->is_fresh = true;
+    changed(acl);
+}
+
+void acl_unhold(struct acl *acl)
+{
+    assert(acl->n_holds > 0);
+    if (--acl->n_holds)
+        return;
+    for (struct acl_entry *e = acl->entries; e; e = e->next)
+        e->is_fresh = false;
     changed(acl);
 }
 
@@ -164,7 +202,7 @@ static int32_t decide_subscribe(const struct acl_entry *e, struct str filter)
  * allow rule that comes first only keeps later ones of them from doing so. */
 static int32_t decide_deliver(const struct acl_entry *e, struct str topic)
 {
-    uint32_t access = PIGEON_ACL_DELIVER | (e->is_armed ? PIGEON_ACL_SUBSCRIBE : 0);
+    uint32_t access = PIGEON_ACL_DELIVER | (acl_is_armed(e) ? PIGEON_ACL_SUBSCRIBE : 0);
     bool is_granted = false;
 
     for (const struct acl_rule *rule = e->rules; rule; rule = rule->next) {

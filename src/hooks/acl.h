@@ -27,8 +27,10 @@ struct acl_entry {
     struct acl_rule *rules, **last;
     uint32_t access; /* what some rule is about */
     uint32_t allows; /* what some rule allows */
+    uint32_t since;  /* client_slots.n_revoked when a re-authentication replaced them; 0: never */
     bool is_armed;   /* a deny rule meets a granted filter without covering it: its rules for
-                        SUBSCRIBE   are looked at for each delivery, too */
+                        SUBSCRIBE are looked at for each delivery, too */
+    bool is_fresh;   /* the same, while live filters have not been asked about since it has them */
     bool is_revoked; /* there were rules, and they were taken back: denied until there are new ones
                       */
 };
@@ -37,6 +39,7 @@ struct acl {
     struct acl_entry *entries;  /* NULL: nobody has pushed anything */
     struct acl_cached **cached; /* array of ACL_CACHE_MAX; NULL: none yet */
     uint32_t next_cached;
+    uint32_t n_holds;         /* acl_hold without its acl_unhold */
     bool checks_deliver;      /* some entry has something to say about deliveries */
     bool is_revoked;          /* some entry is */
     struct acl_flat *flat[3]; /* ask_flat.c: publish, subscribe, deliver */
@@ -54,9 +57,9 @@ uint32_t acl_access(uint32_t hook);
 
 /* 0 or -ENOMEM. */
 int acl_push(struct acl *acl, uint32_t plugin, struct str filter, uint32_t access, int32_t verdict);
-/* The plugin's rules make room for new ones; also ends a revocation. It stays armed: what was
- * subscribed to is asked about again only afterwards. */
-void acl_replace(struct acl *acl, uint32_t plugin);
+/* The plugin's rules make room for new ones, which count from `since` on; also ends a revocation.
+ * 0 or -ENOMEM. */
+int acl_replace(struct acl *acl, uint32_t plugin, uint32_t since);
 /* The plugin does not stand by it any more: remembered verdicts go, and where there were rules the
  * entry denies everything from now on. Without rules that forbade something the client could do
  * more than before, so nothing is not enough. */
@@ -68,6 +71,15 @@ const struct acl_entry *acl_entry_of(const struct acl *acl, uint32_t plugin);
 int32_t acl_decide(const struct acl_entry *entry, uint32_t access, struct str topic);
 /* This filter was granted although the entry was asked. */
 void acl_arm(struct acl *acl, uint32_t plugin, struct str filter);
+/* Live filters are asked about again. Until they are, deny rules that replaced others after `since`
+ * hold for deliveries whatever filter they meet. Each hold ends by its acl_unhold. */
+void acl_hold(struct acl *acl, uint32_t since);
+void acl_unhold(struct acl *acl);
+/* Do the entry's rules for SUBSCRIBE take part in deliveries? */
+static inline bool acl_is_armed(const struct acl_entry *e)
+{
+    return e->is_armed || e->is_fresh;
+}
 /* Has some plugin said what this client may do, so that the rest is refused? */
 bool acl_allows_some(const struct acl *acl, uint32_t access);
 /* Rules have changed: the tables made of them go. */

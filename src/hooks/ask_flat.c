@@ -76,7 +76,7 @@ static void add_entry(struct acl_flat *flat, const struct acl_entry *e, const st
 {
     uint32_t first = flat->n;
     bool is_deliver = access == PIGEON_ACL_DELIVER;
-    uint32_t looks_at = access | (is_deliver && e && e->is_armed ? PIGEON_ACL_SUBSCRIBE : 0);
+    uint32_t looks_at = access | (is_deliver && e && acl_is_armed(e) ? PIGEON_ACL_SUBSCRIBE : 0);
 
     if (e && e->is_revoked) {
         flat->ops[flat->n++] = (struct flat_op){ .step = at, .what = FLAT_MISS };

@@ -262,8 +262,9 @@ int ask_values_commit_rules(struct ask *ask, uint32_t *r_plugin)
             return -ENOMEM;
         if (cs->revoked[v->entry] != v->revoked)
             return -ESTALE;
-        if (ask->is_reauth && is_first_rule(ask, v))
-            acl_replace(&cs->acl, v->entry);
+        if (ask->is_reauth && is_first_rule(ask, v) &&
+            acl_replace(&cs->acl, v->entry, ++cs->n_revoked) < 0)
+            return -ENOMEM;
         if (acl_push(&cs->acl, v->entry, v->a, v->sub, (int32_t)v->num) < 0)
             return -ENOMEM;
     }

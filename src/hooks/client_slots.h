@@ -20,7 +20,7 @@ struct client_slots {
     void **slot;         /* by plugin index */
     uint64_t key;        /* says which worker the client has; never changes, as `slot` would be lost */
     uint32_t *revoked;   /* by plugin index: how often it has taken back what it had said */
-    uint32_t n_revoked;  /* sum of them */
+    uint32_t n_revoked;  /* sum of them, and of rules that replaced others */
     struct list link;    /* clients.all of its loop */
     struct list names;   /* identity.same: those that share this */
     struct acl acl;

@@ -22,6 +22,18 @@ uint32_t identity_revocations(const struct identity *who)
     return who && who->slots ? who->slots->n_revoked : 0;
 }
 
+void identity_hold_rules(struct identity *who, uint32_t since)
+{
+    if (who->slots)
+        acl_hold(&who->slots->acl, since);
+}
+
+void identity_unhold_rules(struct identity *who)
+{
+    if (who->slots)
+        acl_unhold(&who->slots->acl);
+}
+
 int identity_move_rules(struct identity *to, struct identity *from)
 {
     struct client_slots *cs = from->slots;

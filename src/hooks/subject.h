@@ -49,9 +49,14 @@ bool acl_checks_deliver(const struct identity *who);
 /* A plugin has taken its rules for this client back (host->invalidate): the entry denies everything until the
  * client has authenticated again. */
 bool identity_is_revoked(const struct identity *who);
-/* How often some plugin has taken back what it had said about this client, whether or not it had pushed rules:
- * an answer that was given before a change does not hold any more. */
+/* How often some plugin has taken back what it had said about this client, whether or not it had pushed rules,
+ * or has replaced its rules in a re-authentication: an answer that was given before a change does not hold
+ * any more. */
 uint32_t identity_revocations(const struct identity *who);
+/* Live subscriptions are asked about again, for which plugins may take their time. Deny rules that have come
+ * after the first `since` revocations hold for deliveries until the unhold that belongs to it. */
+void identity_hold_rules(struct identity *who, uint32_t since);
+void identity_unhold_rules(struct identity *who);
 /* The client goes to another loop: the rules follow it, the plugins' slots do not. On the loop of `from`.
  * 0 or -ENOMEM. */
 int identity_move_rules(struct identity *to, struct identity *from);

@@ -5,7 +5,8 @@
  * slow gets its rule but the answer is held; everybody else gets a rule for granted/#.
  *
  * The method "rules" of enhanced authentication pushes a rule for the filter in its data; with a
- * '+' before it it goes on, else a rule against # is the last.
+ * '+' before it it goes on, with a '-' the only rule is one against the filter; else a rule against
+ * # is the last. A '=' before all of that: the answer is held.
  *
  * The hooks allow everything, cached/... to be remembered for a minute, but for what was ordered by
  * publishing to
@@ -13,8 +14,9 @@
  *   forbid/T, forget       refuse topic and filter T, all are told; no more
  *   invalidate, invalidate/ID, invalidate-user/NAME
  *   kick/ID
- *   release                answer with ALLOW what is held: a filter or a will below hold/, slow
- * Whenever something is held, "held" is published. */
+ *   release                answer with ALLOW what is held: a filter or a will below hold/, slow,
+ * '=' release-earlier        the same of what was held before that Whenever something is held,
+ * "held" is published. */
 #include <pigeon/plugin.h>
 #include <stdlib.h>
 
@@ -22,7 +24,7 @@ struct self {
     const pigeon_host *host;
     int revoked;
     char forbidden[64];
-    pigeon_token held;
+    pigeon_token held, earlier;
 };
 
 static const pigeon_str none = { .ptr = "", .len = 0 };
@@ -38,6 +40,7 @@ static int32_t hold(struct self *self, pigeon_req *req)
 {
     pigeon_msg held = { .size = sizeof(held), .topic = { .ptr = "held", .len = 4 } };
 
+    self->earlier = self->held;
     self->held = req->token;
     self->host->publish(self->host->inst, &held, NULL, NULL);
     return PIGEON_PENDING;
@@ -76,10 +79,18 @@ static int32_t exchange(void *arg, pigeon_req *req, const pigeon_exchange *excha
 {
     const pigeon_host *h = ((struct self *)arg)->host;
     pigeon_str filter = { .ptr = (const char *)exchange->data.ptr, .len = exchange->data.len };
-    int goes_on = pigeon_starts(filter, pigeon_z("+"));
+    int is_held = pigeon_starts(filter, pigeon_z("="));
+    int goes_on;
 
     if (!pigeon_eq(exchange->method, pigeon_z("rules")))
         return PIGEON_NEXT;
+    if (is_held)
+        filter = after(filter, "=");
+    if (pigeon_starts(filter, pigeon_z("-"))) {
+        h->acl_add(req, after(filter, "-"), PIGEON_ACL_SUBSCRIBE, PIGEON_DENY);
+        return is_held ? hold(arg, req) : PIGEON_ALLOW;
+    }
+    goes_on = pigeon_starts(filter, pigeon_z("+"));
     h->acl_add(req, goes_on ? after(filter, "+") : filter, PIGEON_ACL_ALL, PIGEON_ALLOW);
     if (goes_on)
         return PIGEON_CONTINUE;
@@ -117,6 +128,8 @@ static int obey(struct self *self, pigeon_str topic)
         h->kick(h->inst, after(topic, "kick/"), 0, NULL);
     } else if (pigeon_eq(topic, pigeon_z("release"))) {
         h->complete(h->inst, self->held, PIGEON_ALLOW);
+    } else if (pigeon_eq(topic, pigeon_z("release-earlier"))) {
+        h->complete(h->inst, self->earlier, PIGEON_ALLOW);
     } else {
         return 0;
     }

@@ -196,6 +196,43 @@ class Revoke(PluginCase):
             self.assertEqual(c.publish(topic, qos=1), reason)
         self.assertEqual(list(c.unsubscribe('a/1', 'b/1').reasons), [GONE, 0])
 
+    def test_a_new_deny_rule_holds_before_the_plugins_have_been_asked_again(self):
+        c = self.exchanged('-none')
+        self.held((c, mqtt.subscribe([('hold/#', 0)], mid=7)))
+        self.order('release')
+        self.assertEqual(list(c.expect(SUBACK).reasons), [0])
+        c.send(auth('-hold/secret', reason=0x19))
+        c.expect(AUTH, reason=0)
+        self.key.message('held')  # about hold/#, which is not covered
+        for _ in range(2):
+            self.key.publish('hold/secret', b'no', qos=1)
+            self.key.publish('hold/open', b'yes', qos=1)
+            c.message('hold/open', b'yes')
+            self.order('release')
+        self.expect_nothing_from(self.key, c)
+
+    def test_a_new_deny_rule_holds_for_a_subscribe_that_began_before(self):
+        for filter_ in ('hold/#', 'hold/secret'):
+            with self.subTest(filter=filter_):
+                c = self.exchanged('-none')
+                self.held((c, auth('=-hold/secret', reason=0x19)))
+                c.send(mqtt.subscribe([(filter_, 0)], mid=7))
+                self.key.message('held')
+                self.order('release-earlier')
+                c.expect(AUTH, reason=0)
+                self.order('release')
+                self.assertEqual(list(c.expect(SUBACK).reasons), [0])
+                if filter_ == 'hold/#':
+                    self.key.message('held')  # asked about again
+                for _ in range(2):
+                    self.key.publish('hold/secret', b'no', qos=1)
+                    self.key.publish('hold/open', b'yes', qos=1)
+                    if filter_ == 'hold/#':
+                        c.message('hold/open', b'yes')
+                        self.order('release')
+                self.expect_nothing_from(self.key, c)
+                c.disconnect()
+
 
 class RevokeTwoLoops(Revoke):
     options = {'plugins': REVOKE, 'threads': 2}

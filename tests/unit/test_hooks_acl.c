@@ -273,6 +273,36 @@ static void a_deny_that_only_intersects_a_filter_arms_the_deliver_check(void **s
 }
 
 /* Filters that were granted are asked about again one by one, and that may take its time. */
+static void new_deny_rules_hold_until_live_filters_have_been_asked_about(void **state)
+{
+    struct acl acl;
+
+    (void)state;
+    acl_init(&acl);
+    acl_push(&acl, 1, STR("secret/#"), PIGEON_ACL_SUBSCRIBE, PIGEON_DENY); /* at CONNECT */
+    acl_hold(&acl, 0);
+    assert_false(acl.checks_deliver);
+    acl_unhold(&acl);
+    assert_int_equal(acl_replace(&acl, 0, 7), 0);
+    acl_push(&acl, 0, STR("open/#"), PIGEON_ACL_SUBSCRIBE, PIGEON_ALLOW);
+    acl_hold(&acl, 6); /* nothing is forbidden */
+    assert_false(acl.checks_deliver);
+    acl_unhold(&acl);
+    acl_push(&acl, 0, STR("secret/#"), PIGEON_ACL_SUBSCRIBE, PIGEON_DENY);
+    acl_hold(&acl, 7); /* live filters have been asked about with them */
+    assert_false(acl.checks_deliver);
+    acl_hold(&acl, 6);
+    assert_true(acl.checks_deliver);
+    assert_int_equal(decide(&acl, PIGEON_ACL_DELIVER, "secret/1"), PIGEON_DENY);
+    assert_int_equal(decide(&acl, PIGEON_ACL_DELIVER, "open/1"), PIGEON_NEXT);
+    acl_unhold(&acl);
+    assert_int_equal(decide(&acl, PIGEON_ACL_DELIVER, "secret/1"), PIGEON_DENY);
+    acl_unhold(&acl);
+    assert_int_equal(decide(&acl, PIGEON_ACL_DELIVER, "secret/1"), PIGEON_NEXT);
+    assert_false(acl.checks_deliver);
+    acl_fini(&acl);
+}
+
 static void rules_that_replace_armed_ones_are_armed(void **state)
 {
     struct acl acl;
@@ -281,7 +311,7 @@ static void rules_that_replace_armed_ones_are_armed(void **state)
     acl_init(&acl);
     acl_push(&acl, 0, STR("secret/#"), PIGEON_ACL_SUBSCRIBE, PIGEON_DENY);
     acl_arm(&acl, 0, STR("#"));
-    acl_replace(&acl, 0);
+    assert_int_equal(acl_replace(&acl, 0, 1), 0);
     acl_push(&acl, 0, STR("secret/#"), PIGEON_ACL_SUBSCRIBE, PIGEON_DENY);
     assert_true(acl.checks_deliver);
     assert_int_equal(decide(&acl, PIGEON_ACL_DELIVER, "secret/1"), PIGEON_DENY);
@@ -334,7 +364,7 @@ static void the_first_rule_that_matches_wins(void **state)
     assert_int_equal(decide(&acl, PIGEON_ACL_PUBLISH, "a/2"), PIGEON_ALLOW);
     assert_int_equal(decide(&acl, PIGEON_ACL_PUBLISH, "b"), PIGEON_NEXT);
     assert_int_equal(decide(&acl, PIGEON_ACL_SUBSCRIBE, "a/2"), PIGEON_NEXT);
-    acl_replace(&acl, 0);
+    assert_int_equal(acl_replace(&acl, 0, 1), 0);
     assert_int_equal(decide(&acl, PIGEON_ACL_PUBLISH, "a/1"), PIGEON_NEXT);
     acl_push(&acl, 0, STR("a/1"), PIGEON_ACL_PUBLISH, PIGEON_ALLOW);
     assert_int_equal(decide(&acl, PIGEON_ACL_PUBLISH, "a/1"), PIGEON_ALLOW);
@@ -357,7 +387,7 @@ static void rules_taken_back_deny_until_there_are_new_ones(void **state)
     assert_int_equal(decide(&acl, PIGEON_ACL_DELIVER, "b"), PIGEON_DENY);
     acl_revoke(&acl, 0);
     assert_true(acl.is_revoked);
-    acl_replace(&acl, 0);
+    assert_int_equal(acl_replace(&acl, 0, 1), 0);
     acl_push(&acl, 0, STR("a"), PIGEON_ACL_PUBLISH, PIGEON_DENY);
     assert_false(acl.is_revoked || acl.checks_deliver);
     assert_int_equal(decide(&acl, PIGEON_ACL_PUBLISH, "b"), PIGEON_NEXT);
@@ -478,6 +508,7 @@ int main(void)
         cmocka_unit_test(rules_that_change_loops_do_not_miss_an_order),
         cmocka_unit_test(a_required_plugin_without_rules_for_the_client_denies),
         cmocka_unit_test(a_deny_that_only_intersects_a_filter_arms_the_deliver_check),
+        cmocka_unit_test(new_deny_rules_hold_until_live_filters_have_been_asked_about),
         cmocka_unit_test(rules_that_replace_armed_ones_are_armed),
         cmocka_unit_test(rules_about_topics_of_the_server_must_name_them),
         cmocka_unit_test(an_allow_must_cover_the_filter),
