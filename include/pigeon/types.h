@@ -155,6 +155,8 @@ typedef struct pigeon_client {
 #define PIGEON_ORIGIN_PLUGIN 3u
 #define PIGEON_ORIGIN_BUS    4u
 
+#define PIGEON_MSG_EXPIRY_HIDDEN 1u /* expires_ms is the broker's own limit: receivers are not told it */
+
 /* A message; immutable, reference counted (host->msg_ref). */
 typedef struct pigeon_msg {
     uint32_t      size;
@@ -170,6 +172,10 @@ typedef struct pigeon_msg {
     int64_t       expires_ms;     /* UNIX time in ms, 0: never                                       */
     pigeon_str    publisher;      /* client id, empty for the broker's and plugins' own              */
     pigeon_str    publisher_user;
+    int64_t       received_ms;    /* UNIX time in ms; of a will: of its CONNECT until it is published,
+                                     so that its expiry counts from then; 0: not known              */
+    uint32_t      flags;          /* PIGEON_MSG_*                                                    */
+    uint32_t      rsv;
 } pigeon_msg;
 
 typedef struct pigeon_connect {

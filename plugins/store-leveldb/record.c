@@ -74,6 +74,8 @@ void put_msg(struct writer *w, const pigeon_msg *m)
     put_text(w, m->publisher_user);
     put_blob(w, m->props);
     put_blob(w, m->payload);
+    put_number(w, (uint64_t)m->received_ms, 8);
+    put_number(w, m->flags, 4);
 }
 
 void put_sub(struct writer *w, const pigeon_sub *s)
@@ -157,6 +159,10 @@ void take_msg(struct reader *r, pigeon_msg *m)
     m->publisher_user = take_text(r);
     m->props = take_blob(r);
     m->payload = take_blob(r);
+    if (r->at == r->end) /* written before there was more to say */
+        return;
+    m->received_ms = (int64_t)take_number(r, 8);
+    m->flags = (uint32_t)take_number(r, 4);
 }
 
 void take_sub(struct reader *r, pigeon_sub *s)

@@ -27,7 +27,7 @@ struct bytes writer_bytes(const struct writer *w);
 void put_number(struct writer *w, uint64_t n, unsigned width);
 void put_bytes(struct writer *w, const void *ptr, size_t len);
 void put_text(struct writer *w, pigeon_str text);
-void put_msg(struct writer *w, const pigeon_msg *msg);
+void put_msg(struct writer *w, const pigeon_msg *msg); /* the last of a value */
 void put_sub(struct writer *w, const pigeon_sub *sub);
 /* packet_id and state stand first. */
 void put_rcpt(struct writer *w, const pigeon_rcpt *to, uint16_t packet_id, uint8_t state,

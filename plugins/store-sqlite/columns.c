@@ -26,7 +26,10 @@ static int64_t sum_of_msg(const pigeon_msg *m)
     sum = sum_number(sum, (uint64_t)m->qos << 16 | (uint64_t)m->retain << 8 | m->origin);
     sum = sum_number(sum, (uint64_t)m->expires_ms);
     sum = sum_number(sum, m->id.node);
-    return (int64_t)sum_number(sum, m->id.n);
+    sum = sum_number(sum, m->id.n);
+    if (m->received_ms || m->flags) /* rows of format 1 have neither */
+        sum = sum_number(sum_number(sum, (uint64_t)m->received_ms), m->flags);
+    return (int64_t)sum;
 }
 
 static int64_t sum_of_sub(pigeon_str key, const pigeon_sub *s)
@@ -95,6 +98,8 @@ void bind_msg(sqlite3_stmt *s, int at, const pigeon_msg *m)
     sqlite3_bind_int64(s, at + 9, (int64_t)m->id.node);
     sqlite3_bind_int64(s, at + 10, (int64_t)m->id.n);
     sqlite3_bind_int64(s, at + 11, sum_of_msg(m));
+    sqlite3_bind_int64(s, at + 12, m->received_ms);
+    sqlite3_bind_int64(s, at + 13, m->flags);
 }
 
 bool column_msg(sqlite3_stmt *s, int at, pigeon_msg *r_msg)
@@ -112,6 +117,8 @@ bool column_msg(sqlite3_stmt *s, int at, pigeon_msg *r_msg)
         .origin = (uint8_t)sqlite3_column_int(s, at + 8),
         .id = { (uint64_t)sqlite3_column_int64(s, at + 9),
                 (uint64_t)sqlite3_column_int64(s, at + 10) },
+        .received_ms = sqlite3_column_int64(s, at + 12),
+        .flags = (uint32_t)sqlite3_column_int64(s, at + 13),
     };
     return sqlite3_column_int64(s, at + 11) == sum_of_msg(r_msg);
 }

@@ -10,11 +10,12 @@
 #define MSG_SCHEMA                                                                \
     "topic TEXT NOT NULL, payload BLOB, properties BLOB, publish_qos INTEGER, "   \
     "publish_retain INTEGER, expires_ms INTEGER, publisher TEXT, username TEXT, " \
-    "origin INTEGER, node INTEGER, number INTEGER, sum INTEGER"
+    "origin INTEGER, node INTEGER, number INTEGER, sum INTEGER, "                 \
+    "received_ms INTEGER, flags INTEGER"
 #define MSG_NAMES                                                                                \
     "topic, payload, properties, publish_qos, publish_retain, expires_ms, publisher, username, " \
-    "origin, node, number, sum"
-#define MSG_MARKS "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
+    "origin, node, number, sum, received_ms, flags"
+#define MSG_MARKS "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
 #define SUB_NAMES \
     "key, filter, effective, share, qos, no_local, retain_as_published, retain_handling, id, sum"
 
@@ -35,10 +36,20 @@ static const char schema[] =
     "WITHOUT ROWID;"
     "CREATE TABLE wills (session INTEGER PRIMARY KEY, due_ms INTEGER, extra BLOB, " MSG_SCHEMA ");";
 
+static const char from_1_to_2[] = "BEGIN IMMEDIATE;"
+                                  "ALTER TABLE retained ADD COLUMN received_ms INTEGER;"
+                                  "ALTER TABLE retained ADD COLUMN flags INTEGER;"
+                                  "ALTER TABLE queue ADD COLUMN received_ms INTEGER;"
+                                  "ALTER TABLE queue ADD COLUMN flags INTEGER;"
+                                  "ALTER TABLE wills ADD COLUMN received_ms INTEGER;"
+                                  "ALTER TABLE wills ADD COLUMN flags INTEGER;"
+                                  "UPDATE format SET number = 2;"
+                                  "COMMIT;";
+
 #define QUEUE_NAMES                                                                     \
     "q.pos, q.session, q.qos, q.retain, q.packet_id, q.state, q.share, q.ids, q.more, " \
     "q.topic, q.payload, q.properties, q.publish_qos, q.publish_retain, q.expires_ms, " \
-    "q.publisher, q.username, q.origin, q.node, q.number, q.sum"
+    "q.publisher, q.username, q.origin, q.node, q.number, q.sum, q.received_ms, q.flags"
 #define RCPT_NAMES "r.session, r.qos, r.retain, r.packet_id, r.state, r.share, r.ids"
 
 #define CLIENT "(SELECT client FROM sessions n WHERE n.session = s.session)"
@@ -361,6 +372,8 @@ static int32_t check_format(struct db *db)
         return r == PIGEON_OK ? exec(db, text) : r;
     }
     format = pragma_number(db, "SELECT number FROM format");
+    if (format == 1)
+        return exec(db, from_1_to_2);
     if (format == DB_FORMAT)
         return PIGEON_OK;
     snprintf(db->place->error, sizeof(db->place->error),

@@ -10,7 +10,7 @@
 #include "numbers.h"
 #include <sqlite3.h>
 
-#define DB_FORMAT 1
+#define DB_FORMAT 2
 
 enum statement {
     S_BEGIN,
@@ -101,5 +101,5 @@ bool column_msg(sqlite3_stmt *s, int at, pigeon_msg *r_msg); /* false: damaged *
 void bind_sub(sqlite3_stmt *s, int at, pigeon_str key, const pigeon_sub *sub);
 bool column_sub(sqlite3_stmt *s, int at, pigeon_str *r_key, pigeon_sub *r_sub);
 int64_t sum_of_session(uint64_t number, pigeon_str client, pigeon_bytes extra);
-#define MSG_COLUMNS 12
+#define MSG_COLUMNS 14
 #define SUB_COLUMNS 10

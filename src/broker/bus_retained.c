@@ -54,7 +54,7 @@ static void remember(struct shard *s, const struct message *m, uint64_t node)
         return;
     }
     list_init(&t->link);
-    t->stamp_ms = m->received_ms;
+    t->stamp_ms = m->view.received_ms;
     t->node = node;
     t->made_ms = shard_now_ms(s);
     if (map_put(&bus->deleted, t->topic, t)) {
@@ -75,7 +75,8 @@ struct stamp {
 
 static struct stamp stamp_of(const struct broker *b, const struct message *m)
 {
-    return (struct stamp){ m->received_ms, m->view.id.node ? m->view.id.node : b->incarnation };
+    return (struct stamp){ m->view.received_ms,
+                           m->view.id.node ? m->view.id.node : b->incarnation };
 }
 
 static bool is_newer(struct stamp a, struct stamp b)

@@ -74,11 +74,11 @@ static void put_message(struct writer *w, const struct message *m, int64_t wall_
     flags |= v->retain ? F_RETAIN : 0;
     flags |= plain ? F_PLAIN : 0;
     flags |= v->expires_ms ? F_DATED : 0;
-    flags |= v->expires_ms && !m->expires_on_the_way ? F_HIDDEN : 0;
+    flags |= v->flags & PIGEON_MSG_EXPIRY_HIDDEN ? F_HIDDEN : 0;
     writer_u8(w, flags);
     put_u64(w, v->id.node ? v->id.node : node);
     put_u64(w, v->id.n);
-    put_u64(w, (uint64_t)m->received_ms);
+    put_u64(w, (uint64_t)v->received_ms);
     if (v->expires_ms)
         put_u64(w, v->expires_ms > wall_ms ? (uint64_t)(v->expires_ms - wall_ms) : 1);
     writer_string(w, view_str(v->topic));

@@ -14,6 +14,7 @@ struct publish {
     struct list link;       /* client.publishes */
     struct list line;       /* shard.qos2_line */
     struct message *before; /* reference: the retained message that this one replaced */
+    struct message *kept;   /* reference: this one as it is retained, with the broker's own limit */
     struct list turn;       /* shard.submitting */
     struct shard *shard;
     struct client *client;   /* NULL: none, or gone */

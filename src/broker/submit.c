@@ -68,6 +68,7 @@ void submit_forget(struct publish *p)
     store_wait_cancel(&p->wait);
     drop_receivers(p);
     message_unref(&p->before);
+    message_unref(&p->kept);
 }
 
 /* ---- the unit of one publish --------------------------------------------------------------------
@@ -137,7 +138,7 @@ static int make_unit(struct publish *p, bool any_durable)
         return 0;
     store_unit_begin(hl, durability_of(p), 0);
     if (keeps && p->message->view.payload.len)
-        store_retain_put(hl, p->message);
+        store_retain_put(hl, p->kept);
     else if (keeps)
         store_retain_del(hl, message_topic(p->message));
     int r = any_durable ? add_to_queues(p) : 0;
@@ -155,7 +156,7 @@ static int make_unit(struct publish *p, bool any_durable)
 /* ---- retained -----------------------------------------------------------------------------------
  */
 
-/* limits.retained_ttl: the copy in the tree expires, the one on its way does not. */
+/* limits.retained_ttl: the copy in tree and store expires, the one on its way does not. */
 static struct message *with_ttl(struct publish *p)
 {
     int64_t ttl_ms = p->shard->broker->config->limits.retained_ttl_ms;
@@ -180,13 +181,11 @@ static int write_retained(struct publish *p)
         p->retained = false; /* what is there is newer */
         return dated;
     }
-    struct message *m = with_ttl(p);
-    if (!m)
+    p->kept = with_ttl(p);
+    if (!p->kept)
         return -ENOMEM;
     p->before = retained_get(b->retained, message_topic(p->message));
-    int r = retained_put(b->retained, p->shard->index, m, &limits, &p->version);
-    message_unref(&m);
-    return r;
+    return retained_put(b->retained, p->shard->index, p->kept, &limits, &p->version);
 }
 
 static void restore_retained(struct publish *p)

@@ -202,7 +202,7 @@ enum client_send conn_send_publish(struct client *client, const struct client_pu
 {
     struct conn *c = conn_of(client);
     struct message *m = p->message;
-    bool has_expiry = m->expires_on_the_way && conn_is_v5(c);
+    bool has_expiry = message_tells_expiry(m) && conn_is_v5(c);
     if (c->state != CONN_ONLINE)
         return p->qos ? CLIENT_SENT : CLIENT_FULL;
     if (!p->qos && stream_queued_bytes(c->stream) >= (uint64_t)conn_config(c)->limits.write_buffer)

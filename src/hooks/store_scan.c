@@ -124,6 +124,8 @@ static struct message *message_take(struct scan_state *sc, const pigeon_msg *fro
             .dup = view.dup,
             .origin = view.origin,
             .expires_ms = view.expires_ms,
+            .hide_expiry = view.flags & PIGEON_MSG_EXPIRY_HIDDEN,
+            .received_ms = view.received_ms,
             .id = view.id,
             .shared = true, /* this thread keeps one reference, the loop gets another */
         };

@@ -46,6 +46,8 @@ struct message *message_new(const struct message_parts *parts)
         .origin = parts->origin,
         .id = parts->id,
         .expires_ms = parts->expires_ms,
+        .received_ms = parts->received_ms,
+        .flags = parts->expires_ms && parts->hide_expiry ? PIGEON_MSG_EXPIRY_HIDDEN : 0,
         .topic = view_of(put(&at, parts->topic)),
         .props = bytes_of(put(&at, parts->props)),
         .publisher = view_of(put(&at, parts->publisher)),
@@ -53,11 +55,9 @@ struct message *message_new(const struct message_parts *parts)
         .payload = bytes_of(put(&at, parts->payload)),
     };
     m->from_session = parts->from_session;
-    m->received_ms = parts->received_ms;
     atomic_init(&m->refs, 1);
     m->size = (uint32_t)size;
     m->shared = parts->shared;
-    m->expires_on_the_way = parts->expires_ms != 0 && !parts->hide_expiry;
     return m;
 }
 
@@ -74,8 +74,8 @@ void message_parts(const struct message *m, struct message_parts *r_parts)
         .dup = m->view.dup,
         .origin = m->view.origin,
         .expires_ms = m->view.expires_ms,
-        .hide_expiry = m->view.expires_ms && !m->expires_on_the_way,
-        .received_ms = m->received_ms,
+        .hide_expiry = m->view.flags & PIGEON_MSG_EXPIRY_HIDDEN,
+        .received_ms = m->view.received_ms,
         .from_session = m->from_session,
         .id = m->view.id,
         .shared = m->shared,

@@ -12,11 +12,9 @@
 struct message {
     pigeon_msg view;
     uint64_t from_session; /* session number of the publisher, 0: none; for No Local */
-    int64_t received_ms;   /* wall clock */
     _Atomic uint32_t refs;
     uint32_t size; /* bytes of the whole block */
     bool shared;
-    bool expires_on_the_way; /* MQTT 5 publisher gave a Message Expiry Interval */
     char data[];
 };
 
@@ -59,6 +57,11 @@ static inline struct str message_props(const struct message *m)
 static inline bool message_expired(const struct message *m, int64_t wall_ms)
 {
     return m->view.expires_ms && m->view.expires_ms <= wall_ms;
+}
+/* The publisher gave a Message Expiry Interval (MQTT 5): receivers are told what is left of it. */
+static inline bool message_tells_expiry(const struct message *m)
+{
+    return m->view.expires_ms && !(m->view.flags & PIGEON_MSG_EXPIRY_HIDDEN);
 }
 /* Seconds left for the Message Expiry Interval that goes out [MQTT-3.3.2-6]; at least 1 while not
  * expired. */

@@ -13,7 +13,9 @@ static void a_retained_message_comes_back_whole(void **state)
                         .topic = text("home/kitchen/\xc3\xa9t\xc3\xa9"),
                         .payload = { .ptr = (const uint8_t *)"a\0b", .len = 3 },
                         .props = { .ptr = (const uint8_t *)"\x26\0\1k\0\1v", .len = 7 },
-                        .expires_ms = 4102444800000 };
+                        .expires_ms = 4102444800000,
+                        .received_ms = 1795000000123,
+                        .flags = PIGEON_MSG_EXPIRY_HIDDEN };
     pigeon_op *o = op(r, PIGEON_OP_RETAIN_PUT, 0);
 
     o->key = like.topic;
@@ -31,6 +33,8 @@ static void a_retained_message_comes_back_whole(void **state)
     assert_int_equal(s->msg_retain, 1);
     assert_int_equal(s->msg_n, 9);
     assert_int_equal(s->expires_ms, like.expires_ms);
+    assert_int_equal(s->received_ms, like.received_ms);
+    assert_int_equal(s->msg_flags, like.flags);
 }
 
 static void the_last_retained_message_of_a_topic_counts(void **state)

@@ -192,6 +192,8 @@ static void see(const pigeon_op *o, struct seen *s)
         s->msg_qos = o->msg->qos;
         s->msg_retain = o->msg->retain;
         s->expires_ms = o->msg->expires_ms;
+        s->received_ms = o->msg->received_ms;
+        s->msg_flags = o->msg->flags;
         s->topic = dup_text(o->msg->topic.ptr, o->msg->topic.len);
         s->payload = dup_text(o->msg->payload.ptr, o->msg->payload.len);
         s->payload_len = o->msg->payload.len;

@@ -75,7 +75,7 @@ static void the_parts_of_a_message_make_the_same_message(void **state)
     assert_int_equal(copy->view.id.n, 9);
     assert_int_equal(copy->view.id.node, 3);
     assert_int_equal(copy->from_session, 7);
-    assert_int_equal(copy->received_ms, 1000);
+    assert_int_equal(copy->view.received_ms, 1000);
     message_unref(&m);
     message_unref(&copy);
 }
@@ -88,7 +88,7 @@ static void absent_texts_are_empty_and_end_in_nul(void **state)
     assert_string_equal(m->view.publisher.ptr, "");
     assert_string_equal(m->view.publisher_user.ptr, "");
     assert_int_equal(message_payload(m).len, 0);
-    assert_false(m->expires_on_the_way);
+    assert_false(message_tells_expiry(m));
     message_unref(&m);
 }
 
@@ -154,7 +154,7 @@ static void the_expiry_that_goes_out_is_what_is_left_rounded_up(void **state)
     (void)state;
     struct message_parts parts = parts_make();
     struct message *m = message_new(&parts);
-    assert_true(m->expires_on_the_way);
+    assert_true(message_tells_expiry(m));
     assert_int_equal(message_expiry_left_s(m, 1000), 4);
     assert_int_equal(message_expiry_left_s(m, 1001), 4);
     assert_int_equal(message_expiry_left_s(m, 2000), 3);
