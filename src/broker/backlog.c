@@ -266,11 +266,13 @@ static void on_row(struct store_scan *scan, const pigeon_op *op)
         b->read_upto = op->pos - 1;
         return;
     }
-    if (op->packet_id && d->qos == 2)
+    if (op->packet_id) {
+        if (op->pos > b->max_in_memory)
+            b->max_in_memory = op->pos;
         deliver_restore(session, d, op->packet_id, op->state);
-    else if (deliver_is_allowed(session, d->message))
+    } else if (deliver_is_allowed(session, d->message)) {
         deliver_append(session, d);
-    else {
+    } else {
         deliver_dropped(session, d->message, d->pos, PIGEON_DROP_DENIED);
         delivery_free(&d);
     }

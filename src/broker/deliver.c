@@ -442,8 +442,28 @@ void deliver_resume(struct session *session)
     deliver_pump_later(session);
 }
 
+/* The next life of the broker sends the window again under the identifiers that the client has seen
+ * [MQTT-4.4.0-1]; QoS 2 has them in the store since before it was sent. docs/decisions/0010. */
+static void store_ids(struct session *session)
+{
+    struct hook_loop *hl = session->shard->hooks;
+    bool any = false;
+    LIST_FOREACH (l, &session->out.inflight) {
+        struct delivery *d = container_of(l, struct delivery, link);
+        if (d->qos != 1 || !d->pos || !d->dup || d->id_stored || d->state == DELIVERY_DONE)
+            continue;
+        if (!any)
+            store_unit_begin(hl, PIGEON_DURABILITY_OS, STORE_AGAIN);
+        any = d->id_stored = true;
+        store_queue_upd(hl, session->number, d->pos, d->packet_id, PIGEON_QUEUE_SENT);
+    }
+    if (any)
+        store_unit_end(hl, NULL); /* without memory: they come under new identifiers */
+}
+
 void deliver_park(struct session *session)
 {
+    store_ids(session);
     LIST_FOREACH_SAFE (l, &session->out.queue) {
         struct delivery *d = container_of(l, struct delivery, link);
         if (!d->pos && !(d->qos == 0 && keeps_qos0(session)))
@@ -459,8 +479,8 @@ void deliver_restore(struct session *session, struct delivery *d, uint16_t packe
         return;
     }
     shard_count(session->shard, N_INFLIGHT, 1);
-    d->dup = true;
-    if (state != PIGEON_QUEUE_RECEIVED) {
+    d->dup = d->id_stored = true;
+    if (d->qos == 1 || state != PIGEON_QUEUE_RECEIVED) {
         make_ready(session, d);
         return; /* the pump sends it */
     }

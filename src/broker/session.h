@@ -36,7 +36,7 @@ struct backlog {
     struct list held;   /* deliveries routed here while the scan is under way */
     uint64_t read_upto; /* the rows up to here have been read: a scan shows those behind it that are
                            left; a routed message up to it is dropped */
-    uint64_t max_in_memory; /* highest row ever routed to memory past a scan */
+    uint64_t max_in_memory; /* highest row ever routed to memory past a scan, or of the window */
     uint64_t ids_upto; /* rows up to here may have packet identifiers from before the start: until
                           all of them are read, no identifier is free */
     uint32_t n_held, n_rows;

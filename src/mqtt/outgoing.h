@@ -26,8 +26,9 @@ struct delivery {
     uint8_t qos;             /* as this session gets it */
     uint8_t state;           /* enum delivery_state */
     bool retain;
-    bool in_quota; /* its PUBLISH went out on this connection: counts against Receive Maximum */
-    bool dup;      /* the next PUBLISH is a retransmission [MQTT-3.3.1-1] */
+    bool in_quota;  /* its PUBLISH went out on this connection: counts against Receive Maximum */
+    bool id_stored; /* its row has the packet identifier */
+    bool dup;       /* the next PUBLISH is a retransmission [MQTT-3.3.1-1] */
     uint8_t n_ids;
     uint32_t ids[]; /* subscription identifiers */
 };
