@@ -28,6 +28,19 @@ struct sub_info *revoke_question(const struct sub *sub, bool restored)
     return sub_info_new(&view);
 }
 
+/* The next life begins with it as it is now. */
+static void store_sub(struct session *session, const struct sub *sub)
+{
+    struct hook_loop *hl = session->shard->hooks;
+    pigeon_sub view;
+    if (!session->stored || !session->durable)
+        return;
+    sub_view(sub, &view);
+    store_unit_begin(hl, broker_durability(session->shard->broker), STORE_AGAIN);
+    store_sub_put(hl, session->number, sub->key, &view);
+    store_unit_end(hl, NULL);
+}
+
 static void rewrite(struct session *session, struct sub *sub, struct str effective, uint64_t qos)
 {
     struct sub *now = sub_new(sub->key, sub->share, sub->filter, effective,
@@ -35,6 +48,7 @@ static void rewrite(struct session *session, struct sub *sub, struct str effecti
     if (!now)
         return; /* it is allowed as it is, too */
     now->retain_handling = sub->retain_handling;
+    store_sub(session, now);
     pthread_mutex_lock(&session->shard->broker->tree_lock);
     session_subscribe(session, now, 0);
     pthread_mutex_unlock(&session->shard->broker->tree_lock);
