@@ -12,6 +12,7 @@
  * publishing to
  *   revoke, restore        refuse everything, all are told; no more
  *   forbid/T, forget       refuse topic and filter T, all are told; no more
+ *   narrow                 make few/# of the filter wide/#, all are told
  *   invalidate, invalidate/ID, invalidate-user/NAME
  *   kick/ID
  *   release                answer with ALLOW what is held: a filter or a will below hold/, slow,
@@ -22,7 +23,7 @@
 
 struct self {
     const pigeon_host *host;
-    int revoked;
+    int revoked, narrowed;
     char forbidden[64];
     pigeon_token held, earlier;
 };
@@ -120,6 +121,9 @@ static int obey(struct self *self, pigeon_str topic)
     } else if (pigeon_starts(topic, pigeon_z("forbid/"))) {
         snprintf(self->forbidden, sizeof(self->forbidden), "%s", after(topic, "forbid/").ptr);
         h->invalidate(h->inst, none, none);
+    } else if (pigeon_eq(topic, pigeon_z("narrow"))) {
+        self->narrowed = 1;
+        h->invalidate(h->inst, none, none);
     } else if (pigeon_starts(topic, pigeon_z("invalidate/"))) {
         h->invalidate(h->inst, after(topic, "invalidate/"), none);
     } else if (pigeon_starts(topic, pigeon_z("invalidate-user/"))) {
@@ -148,8 +152,11 @@ static int32_t authorize_publish(void *arg, pigeon_req *req, const pigeon_msg *m
 
 static int32_t authorize_subscribe(void *arg, pigeon_req *req, const pigeon_sub *sub)
 {
-    int32_t verdict = judge(arg, req, sub->filter);
+    struct self *self = arg;
+    int32_t verdict = judge(self, req, sub->filter);
 
+    if (self->narrowed && pigeon_eq(sub->filter, pigeon_z("wide/#")))
+        self->host->set_filter(req, pigeon_z("wide/few/#"), 1);
     if (verdict == PIGEON_ALLOW && !sub->restored && pigeon_starts(sub->filter, pigeon_z("hold/")))
         return hold(arg, req);
     return verdict;

@@ -1,10 +1,13 @@
 """Rights that a plugin pushes and takes back (rule X3 of the plugin ABI), and clients that it sends
 away. What the plugin does: revoke.c."""
 
+import unittest
+
 import broker
 import mqtt
 from mqtt import AUTH, CONNACK, DISCONNECT, SUBACK
 from plugin_case import PluginCase, plugin
+from test_crash import FOREVER, stores
 
 
 NOBODY = 0x10  # subscribes to what is published here
@@ -256,6 +259,44 @@ class Listener(PluginCase):
             c.abort()
         sub.message('w/b', b'gone')
         self.expect_nothing_from(key, sub)
+
+
+class Narrowed(unittest.TestCase):
+    @unittest.skipIf(broker.KIND != 'pigeon', 'plugins of Pigeon')
+    def test_a_filter_made_narrower_stays_so_in_the_next_life(self):
+        for store in stores():
+            with self.subTest(store=store):
+                one = broker.Broker({'plugins': REVOKE, 'persistence': store})
+                try:
+                    one.start()
+                    self.narrowed(one)
+                    self.assertEqual(one.stop(), 0, one.report())
+                finally:
+                    one.cleanup()
+
+    def client(self, one, name, present=None):
+        c = mqtt.Client(one.address, name, clean=False, props=FOREVER)
+        self.addCleanup(c.close)
+        c.connect(session_present=present)
+        return c
+
+    def narrowed(self, one):
+        c, key = self.client(one, 'plain'), self.client(one, 'key')
+        c.subscribe('wide/#', qos=1)
+        self.assertEqual(key.publish('narrow', qos=1), NOBODY)
+        deadline = broker.now() + mqtt.DEADLINE
+        while key.publish('wide/x', b'too wide', 1) != NOBODY:
+            self.assertLess(broker.now(), deadline)
+        self.assertEqual(key.publish('wide/few/x', b'seen', 1), 0)
+        while c.message().payload != b'seen':
+            pass
+        one.restart()
+        key = self.client(one, 'key')
+        self.assertEqual(key.publish('wide/y', b'no', 1), NOBODY)
+        self.assertEqual(key.publish('wide/few/y', b'yes', 1), 0)
+        c = self.client(one, 'plain', present=True)
+        c.message('wide/few/y', b'yes')
+        c.expect_nothing()
 
 
 class Kick(PluginCase):
