@@ -192,8 +192,44 @@ static void check_address(struct builder *b, const char *address, struct place a
         diag_error(b->d, at, "'%s' is no address; every address is '*'", address);
 }
 
+/* A key that says nothing without another one. */
+static void check_needs(struct builder *b, const struct node *map, const char *key, bool has,
+                        const char *what)
+{
+    const struct node_pair *pair = node_get_pair(map, str_from(key));
+    if (pair && !has)
+        diag_error(b->d, pair->key->place, "'%s' needs %s", key, what);
+}
+
+static bool is_path(const char *path)
+{
+    for (const char *p = path; *p; p++)
+        if (*p <= ' ' || *p > '~' || *p == '?' || *p == '#')
+            return false;
+    return *path == '/';
+}
+
+static void check_transport(struct builder *b, const struct node *map, struct config_listener *l)
+{
+    const struct node *path = node_get(map, "path");
+    const struct node_pair *proxy = node_get_pair(map, STR("proxy_protocol"));
+    bool websocket = l->protocol == CONFIG_WEBSOCKET;
+    check_needs(b, map, "owner", l->unix_path, "a 'unix' path");
+    check_needs(b, map, "group", l->unix_path, "a 'unix' path");
+    check_needs(b, map, "path", websocket, "'protocol: websocket'");
+    check_needs(b, map, "origins", websocket, "'protocol: websocket'");
+    check_needs(b, map, "trusted_proxies", websocket || l->proxy_protocol,
+                "'proxy_protocol' or 'protocol: websocket'");
+    if (l->path && !is_path(l->path))
+        diag_error(b->d, path->place, "'path' must be like /mqtt, found '%s'", l->path);
+    if (proxy && l->proxy_protocol && !l->trusted_proxies.n)
+        diag_error(b->d, proxy->key->place,
+                   "'proxy_protocol' needs 'trusted_proxies': who may say who the client is");
+}
+
 static void check_listener(struct builder *b, const struct node *map, struct config_listener *l)
 {
+    check_transport(b, map, l);
     const struct node *bind = node_get(map, "bind"), *tls = node_get(map, "tls");
     const struct node_pair *port = node_get_pair(map, STR("port"));
     bool has_port = port || (b->input->has_port && l->port >= 0);

@@ -101,7 +101,7 @@ bool config_allows_anonymous(const struct config *config, const struct config_li
         return listener->allow_anonymous == CONFIG_TRI_TRUE;
     if (config->allow_anonymous != CONFIG_TRI_AUTO)
         return config->allow_anonymous == CONFIG_TRI_TRUE;
-    return is_loopback || listener->unix_path;
+    return is_loopback;
 }
 
 enum config_durability_level config_durability_of(const struct config *config, struct str topic,

@@ -26,6 +26,7 @@ enum config_bus_takeover { CONFIG_FRESH, CONFIG_SECOND };
 enum config_bus_down { CONFIG_LOCAL, CONFIG_REFUSE };
 enum config_durability_level { CONFIG_MEMORY, CONFIG_OS, CONFIG_DISK };
 enum config_protocol { CONFIG_MQTT, CONFIG_WEBSOCKET };
+enum config_proxy { CONFIG_PROXY_NO, CONFIG_PROXY_YES, CONFIG_PROXY_REQUIRED };
 enum config_run { CONFIG_INLINE, CONFIG_WORKER };
 enum config_on_deadline { CONFIG_DEADLINE_DENY, CONFIG_DEADLINE_NEXT };
 enum config_queue_policy { CONFIG_DROP_NEWEST, CONFIG_DROP_OLDEST, CONFIG_QUEUE_DISCONNECT };
@@ -69,9 +70,14 @@ struct config_listener {
     bool bind_written;     /* false: 127.0.0.1, and ::1 where the machine has it */
     const char *unix_path; /* NULL: TCP */
     int64_t mode;          /* permissions of the socket file */
+    const char *owner;     /* of the socket file, names or numbers; NULL: whoever we are */
+    const char *group;
     enum config_protocol protocol;
-    const char *tls; /* JSON text, NULL: none */
-    bool proxy_protocol;
+    const char *tls;            /* JSON text, NULL: none */
+    const char *path;           /* of the WebSocket; NULL: any */
+    struct config_list origins; /* "*": any; empty: the host that was asked for */
+    enum config_proxy proxy_protocol;
+    struct config_list trusted_proxies; /* for network_parse */
     int64_t max_connections;
     enum config_tristate allow_anonymous; /* AUTO: as the broker's */
     struct config_chains chains;
@@ -90,7 +96,7 @@ struct config_plugin {
     int64_t max_pending;
     struct config_list only; /* topic filters; empty: all topics */
     bool allow_unstable;
-    const struct node *options; /* for plugin_conf_new; NULL: none */
+    const struct node *options;                   /* for plugin_conf_new; NULL: none */
     struct place place, run_place, workers_place; /* the latter two as `place` if not written */
 };
 
@@ -152,7 +158,7 @@ struct config {
     int64_t concurrency;          /* publishes of one loop between accept and completion */
     int64_t queue_limit;          /* packets of a client held before its CONNACK */
     int64_t max_client_id_length; /* MQTT 3.1 only */
-    int64_t batch_max_ops; /* of a loop; it leaves at the end of the turn at the latest */
+    int64_t batch_max_ops;        /* of a loop; it leaves at the end of the turn at the latest */
     bool check_payload_format;
     bool queue_qos0;
     const char *response_information; /* NULL: not sent */
@@ -195,7 +201,8 @@ const struct config_chain *config_chain(const struct config *config,
                                         enum config_chain_family family);
 /* "authenticate", ...; the key under `chains`. */
 const char *config_chain_name(enum config_chain_family family);
-/* Whether clients that no plugin decided about may come in over this address of the listener. */
+/* Whether clients that no plugin decided about may come in over this address of the listener; a
+ * unix socket is loopback, a client behind a proxy is not. */
 bool config_allows_anonymous(const struct config *config, const struct config_listener *listener,
                              bool is_loopback);
 /* 127.0.0.0/8, ::1, ::ffff:127.0.0.0/104 and "localhost". Text only, no look-up. */

@@ -211,12 +211,27 @@ static const struct core_option listener_rows[] = {
         "Path of a unix socket instead of a port."),
     LIS("mode", mode, STRING, RELOAD, "0660", NULL, NO_RANGE, CORE_OCTAL,
         "Permissions of the unix socket."),
+    LIS("owner", owner, STRING, RELOAD, NULL, NULL, RANGE(1, 64), CORE_NAME,
+        "User who owns the unix socket, a name or a number. Not set: who runs the broker."),
+    LIS("group", group, STRING, RELOAD, NULL, NULL, RANGE(1, 64), CORE_NAME,
+        "Group of the unix socket, a name or a number."),
     LIS("protocol", protocol, ENUM, RELOAD, "mqtt", "mqtt|websocket", NO_RANGE, 0,
         "What is spoken on it."),
     LIS("tls", tls, TREE, 0, NULL, NULL, NO_RANGE, 0,
         "Reserved for TLS; refused where it is not built in."),
-    LIS("proxy_protocol", proxy_protocol, BOOL, RELOAD, "false", NULL, NO_RANGE, 0,
-        "Each connection begins with a PROXY header, version 1 or 2, that names the client."),
+    LIS("path", path, STRING, RELOAD, NULL, NULL, RANGE(1, 1024), 0,
+        "Path of the WebSocket, such as `/mqtt`; any other gets 404. Not set: every path."),
+    LIS("origins", origins, LIST, RELOAD, NULL, NULL, RANGE(1, 1000), CORE_ORIGINS,
+        "Web sites whose pages may open a WebSocket, such as `https://app.example`; others get "
+        "403. `\"*\"`: all. Not set: pages of the host that the request is for, on any port. "
+        "Clients that are no browser send no origin and are not asked."),
+    LIS("proxy_protocol", proxy_protocol, ENUM, RELOAD, "false", "false|true|required", NO_RANGE, 0,
+        "A connection from one of the `trusted_proxies` begins with a PROXY header, version 1 or "
+        "2, that names the client. `true`: others are clients; `required`: others are closed."),
+    LIS("trusted_proxies", trusted_proxies, LIST, RELOAD, NULL, NULL, RANGE(1, 1000), CORE_NETWORKS,
+        "Networks such as `10.0.0.0/8`, addresses, or `local` for peers on a unix socket, whose "
+        "PROXY header or, on a WebSocket, `X-Forwarded-For` is believed. Their clients are never "
+        "local to `allow_anonymous: auto`."),
     LIS("max_connections", max_connections, INT, RELOAD, "0", NULL, ANY_COUNT, 0,
         "Connections of this listener."),
     LIS("allow_anonymous", allow_anonymous, ENUM, RELOAD, "auto", "auto|true|false", NO_RANGE, 0,

@@ -1,4 +1,5 @@
 #include "config/value.h"
+#include "base/network.h"
 #include "config/config.h"
 #include "config/secret.h"
 #include "config/suggest.h"
@@ -311,16 +312,36 @@ bool value_is_filter(struct str filter)
     return filter.len > 0 && filter.len <= UINT16_MAX;
 }
 
+bool value_is_origin(struct str origin)
+{
+    const char *host = memmem(origin.ptr, origin.len, "://", 3);
+    if (str_eq(origin, STR("*")))
+        return true;
+    if (!host || host == origin.ptr)
+        return false;
+    for (uint32_t i = 0; i < origin.len; i++)
+        if (origin.ptr[i] <= ' ' || origin.ptr[i] > '~' || strchr("\\?#@*,\"", origin.ptr[i]))
+            return false;
+    host += 3;
+    size_t len = origin.len - (size_t)(host - origin.ptr);
+    return len > 0 && !memchr(host, '/', len);
+}
+
 /* What a text must be besides text; `at` of the item for one in a list. */
 static bool check_text(struct reader *r, struct str text, struct place at)
 {
     const char *wrong = NULL;
+    struct network network;
     if (memchr(text.ptr, '\0', text.len))
         wrong = "a NUL cannot be in it";
     else if (r->core_flags & CORE_NAME && !value_is_name(text))
         wrong = "only letters, digits, '.', '-' and '_' can be in a name";
     else if (r->core_flags & CORE_FILTERS && !value_is_filter(text))
         wrong = "not a topic filter";
+    else if (r->core_flags & CORE_NETWORKS && !network_parse(text.ptr, &network))
+        wrong = "not a network such as 10.0.0.0/8, an address, or local";
+    else if (r->core_flags & CORE_ORIGINS && !value_is_origin(text))
+        wrong = "not an origin such as https://app.example:8443, or *";
     else if (r->o->type == PIGEON_T_PATH && !text.len)
         wrong = "a file name cannot be empty";
     if (wrong)

@@ -6,12 +6,14 @@
 #include <pigeon/option.h>
 
 /* What rows of the broker's own tables may say besides. */
-#define CORE_AUTO    1u  /* `auto` is a value too, read as CONFIG_AUTO                          */
-#define CORE_SECONDS 2u  /* a number without a unit is seconds, as MQTT counts them             */
-#define CORE_OCTAL   4u  /* a string that is read as an octal number                            */
-#define CORE_NAME    8u  /* a string, or list items, of letters, digits, '.', '-' and '_'       */
-#define CORE_PATHS   16u /* list items are file names; a path without slash stays as it is     */
-#define CORE_FILTERS 32u /* list items are topic filters                                       */
+#define CORE_AUTO     1u   /* `auto` is a value too, read as CONFIG_AUTO                          */
+#define CORE_SECONDS  2u   /* a number without a unit is seconds, as MQTT counts them             */
+#define CORE_OCTAL    4u   /* a string that is read as an octal number                            */
+#define CORE_NAME     8u   /* a string, or list items, of letters, digits, '.', '-' and '_'       */
+#define CORE_PATHS    16u  /* list items are file names; a path without slash stays as it is     */
+#define CORE_FILTERS  32u  /* list items are topic filters                                       */
+#define CORE_NETWORKS 64u  /* list items are networks, for network_parse                        */
+#define CORE_ORIGINS  128u /* list items are web origins, scheme://host[:port], or "*"          */
 
 struct value {
     int64_t num;     /* bool, int, size, time in ms, octal; an enum's place in `allowed` */
@@ -46,4 +48,6 @@ const char *value_type_name(uint32_t type, uint32_t core_flags);
 const char *value_range(const pigeon_option *option, uint32_t core_flags, char *out, size_t room);
 /* '+' and '#' only as whole levels, '#' only last, not empty. */
 bool value_is_filter(struct str filter);
+/* "*", or what a browser sends: scheme, host, perhaps a port, nothing behind it. */
+bool value_is_origin(struct str origin);
 bool value_is_name(struct str name);

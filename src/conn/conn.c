@@ -107,7 +107,7 @@ static int count_in(struct conn *c, const struct config_listener *l, const char 
         r = count_by_listener(c, l);
         *r_why = "max_connections of the listener";
     }
-    if (!r) {
+    if (!r && !stream_awaits_peer(c->stream)) { /* a proxy's own address has no limits */
         r = count_by_address(c, &c->peer);
         *r_why = "too many connections from this address";
     }
@@ -214,13 +214,25 @@ void conn_accept(struct broker *b, struct loop *loop, uint32_t listener, uint32_
         return;
     }
     c->transport = transport_of(l);
-    c->is_loopback = is_loopback(l, m_stream);
+    c->is_loopback = is_loopback(l, m_stream) && !stream_awaits_peer(m_stream);
     c->client.may_be_anonymous = config_allows_anonymous(b->config, l, c->is_loopback);
     c->connect_due_ms = UINT64_MAX;
     if (b->config->connect_timeout_ms)
         c->connect_due_ms = shard_now_ms(s) + (uint64_t)b->config->connect_timeout_ms;
     set_water(c);
     attach(c);
+}
+
+void conn_on_peer(void *ctx)
+{
+    struct conn *c = ctx;
+    c->peer = *stream_peer(c->stream);
+    if (!count_by_address(c, &c->peer))
+        return;
+    struct client_cause cause = { .reason = REASON_QUOTA_EXCEEDED,
+                                  .text = "too many connections from this address" };
+    shard_count(conn_shard(c), N_REFUSED, 1);
+    conn_end(c, &cause, CONN_ABORT);
 }
 
 /* ---- reading -----------------------------------------------------------------------------------

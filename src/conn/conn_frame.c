@@ -220,7 +220,17 @@ static void on_closed(void *ctx, int err)
     struct client_cause cause = { .reason = REASON_UNSPECIFIED_ERROR,
                                   .send_will = true,
                                   .text = text };
-    conn_end(c, &cause, CONN_LOST);
+    const char *fault = stream_fault(c->stream);
+    if (!fault) {
+        conn_end(c, &cause, CONN_LOST);
+        return;
+    }
+    cause.reason = REASON_PROTOCOL_ERROR;
+    cause.text = fault;
+    shard_count(conn_shard(c), N_PROTOCOL_ERRORS, 1);
+    if (c->state != CONN_ONLINE)
+        shard_count(conn_shard(c), N_REFUSED, 1);
+    conn_end(c, &cause, CONN_LOST | CONN_FAULT);
 }
 
 const struct stream_ops conn_stream_ops = {
@@ -228,4 +238,5 @@ const struct stream_ops conn_stream_ops = {
     .on_eof = on_eof,
     .on_low_water = on_low_water,
     .on_closed = on_closed,
+    .on_peer = conn_on_peer,
 };

@@ -138,6 +138,8 @@ static inline int conn_fault(struct conn *c, uint8_t reason, const char *text)
 
 /* ---- conn.c: life ---- */
 extern const struct client_ops conn_client_ops;
+/* Who is behind the proxy is known. */
+void conn_on_peer(void *ctx);
 /* The work mail comes in the next round of this turn: goes on with what waits, moves, or frees. */
 void conn_post_work(struct conn *c);
 void conn_pause(struct conn *c, enum conn_pause why);

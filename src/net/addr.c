@@ -49,3 +49,85 @@ bool addr_is_equal(const struct addr *a, const struct addr *b)
 {
     return a->kind == b->kind && memcmp(a->ip, b->ip, sizeof(a->ip)) == 0;
 }
+
+static bool read_port(struct str text, uint16_t *r_port)
+{
+    uint32_t n = 0;
+
+    if (text.len == 0 || text.len > 5)
+        return false;
+    for (uint32_t i = 0; i < text.len; i++) {
+        if (text.ptr[i] < '0' || text.ptr[i] > '9')
+            return false;
+        n = n * 10 + (uint32_t)(text.ptr[i] - '0');
+    }
+    *r_port = (uint16_t)n;
+    return n <= UINT16_MAX;
+}
+
+/* The host's part of "1.2.3.4:5", "[::1]:5"; *r_port: what stands behind it, ptr NULL: nothing. */
+static bool split_port(struct str text, struct str *r_host, struct str *r_port)
+{
+    const char *end = memchr(text.ptr, ']', text.len);
+    const char *colon = memchr(text.ptr, ':', text.len);
+    size_t len = text.len;
+
+    *r_port = STR_NULL;
+    *r_host = text;
+    if (text.ptr[0] == '[') {
+        if (!end)
+            return false;
+        *r_host = str_make(text.ptr + 1, (size_t)(end - text.ptr) - 1);
+        if (end + 1 == text.ptr + len)
+            return true;
+        colon = end + 1;
+        if (*colon != ':')
+            return false;
+    } else if (!colon || memchr(colon + 1, ':', len - (size_t)(colon + 1 - text.ptr))) {
+        return true; /* no port, or IPv6 */
+    } else {
+        *r_host = str_make(text.ptr, (size_t)(colon - text.ptr));
+    }
+    *r_port = str_make(colon + 1, len - (size_t)(colon + 1 - text.ptr));
+    return true;
+}
+
+bool addr_parse(struct str text, struct addr *r_addr)
+{
+    struct sockaddr_in in = { .sin_family = AF_INET };
+    struct sockaddr_in6 in6 = { .sin6_family = AF_INET6 };
+    struct str host, port;
+    char ip[INET6_ADDRSTRLEN];
+    uint16_t n = 0;
+
+    if (!text.len || !split_port(text, &host, &port) || host.len >= sizeof(ip))
+        return false;
+    if (port.ptr && !read_port(port, &n))
+        return false;
+    memcpy(ip, host.ptr, host.len);
+    ip[host.len] = '\0';
+    if (strlen(ip) != host.len)
+        return false;
+    if (text.ptr[0] != '[' && inet_pton(AF_INET, ip, &in.sin_addr) == 1)
+        addr_from_sockaddr(r_addr, (struct sockaddr *)&in, sizeof(in));
+    else if (inet_pton(AF_INET6, ip, &in6.sin6_addr) == 1)
+        addr_from_sockaddr(r_addr, (struct sockaddr *)&in6, sizeof(in6));
+    else
+        return false;
+    r_addr->port = n;
+    return true;
+}
+
+bool addr_is_in(const struct addr *addr, const struct network *networks, uint32_t n)
+{
+    static const enum network_kind kinds[] = {
+        [ADDR_LOCAL] = NETWORK_LOCAL, [ADDR_IPV4] = NETWORK_IPV4, [ADDR_IPV6] = NETWORK_IPV6
+    };
+
+    if (addr->kind == ADDR_NONE)
+        return false;
+    for (uint32_t i = 0; i < n; i++)
+        if (network_contains(&networks[i], kinds[addr->kind], addr->ip))
+            return true;
+    return false;
+}

@@ -1,5 +1,7 @@
 /* addr.h - an IP address and port, or "local" for UNIX sockets, in 20 bytes. A value. */
 #pragma once
+#include "base/network.h"
+#include "base/str.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -20,4 +22,7 @@ struct sockaddr;
 void addr_from_sockaddr(struct addr *r_addr, const struct sockaddr *sa, size_t len);
 /* The address without the port: "127.0.0.1", "fe80::1", "local", "-". Returns its length. */
 size_t addr_text(const struct addr *addr, char r_text[ADDR_TEXT_MAX]);
+/* Numbers, with or without port: "1.2.3.4:5", "::1", "[::1]:5". False: it is none. */
+bool addr_parse(struct str text, struct addr *r_addr);
+bool addr_is_in(const struct addr *addr, const struct network *networks, uint32_t n);
 bool addr_is_equal(const struct addr *a, const struct addr *b); /* ports are not compared */

@@ -26,7 +26,8 @@ struct layer_ops {
     /* 0: nothing of the layer's own (replies, the rest of a record) waits to be sent. May be NULL.
      */
     int (*flush)(struct layer *l);
-    /* Bytes that read can return although the socket has none. May be NULL. */
+    /* Bytes that read can return although the socket has none. After -EAGAIN and as long as there
+     * are some, read is called again in the next turn. May be NULL. */
     size_t (*pending)(const struct layer *l);
     /* Says goodbye (close_notify, close frame), does not wait for the answer. 0: done; -EAGAIN:
      * again when writable. May be NULL. */
@@ -38,6 +39,7 @@ struct layer { /* embedded in the layer's object */
     const struct layer_ops *ops;
     struct layer *below; /* NULL: the socket */
     struct stream *stream;
+    const char *fault; /* a literal, set before -EPROTO: which rule the peer broke; or NULL */
 };
 
 ssize_t layer_below_read(struct layer *l, void *buf, size_t len);
@@ -46,5 +48,8 @@ ssize_t layer_below_write(struct layer *l, const void *buf, size_t len);
 /* The operation that is about to return -EAGAIN is to be tried again when the socket is writable.
  */
 void layer_want_write(struct layer *l);
+/* Before an error is returned: what was sent is to reach the peer, who is told by FIN and given
+ * time to read; `shutdown` is called as after stream_close, but not during a handshake. */
+void layer_say_farewell(struct layer *l);
 /* The layer produced output of its own (a pong): flush is called at the end of the turn. */
 void layer_want_flush(struct layer *l);

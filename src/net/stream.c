@@ -233,12 +233,31 @@ void stream_die(struct stream *s)
         free_memory(s);
 }
 
+/* The owner is gone: the last bytes go out, then FIN. */
+static void linger(struct stream *s, uint32_t linger_ms)
+{
+    s->state = STREAM_CLOSING;
+    s->loop->stats.n_lingering++;
+    if (s->handshaking)
+        outq_clear(&s->out, &s->loop->pools);
+    timer_arm(&s->loop->timers, &s->linger,
+              s->loop->now_ms + (linger_ms ? linger_ms : STREAM_LINGER_MS));
+    list_remove(&s->work);
+    stream_mark_dirty(s);
+    stream_update_watch(s);
+}
+
 void stream_tell_closed(struct stream *s, int err)
 {
     const struct stream_ops *ops = s->ops;
     void *ctx = s->ctx;
 
-    stream_die(s);
+    if (s->farewell && err == -EPROTO && s->loop) {
+        outq_clear(&s->out, &s->loop->pools);
+        linger(s, 0);
+    } else {
+        stream_die(s);
+    }
     ops->on_closed(ctx, err);
 }
 
@@ -263,15 +282,7 @@ void stream_close(struct stream **stream, uint32_t linger_ms)
         stream_die(s);
         return;
     }
-    s->state = STREAM_CLOSING;
-    s->loop->stats.n_lingering++;
-    if (s->handshaking)
-        outq_clear(&s->out, &s->loop->pools);
-    timer_arm(&s->loop->timers, &s->linger,
-              s->loop->now_ms + (linger_ms ? linger_ms : STREAM_LINGER_MS));
-    list_remove(&s->work);
-    stream_mark_dirty(s);
-    stream_update_watch(s);
+    linger(s, linger_ms);
 }
 
 void stream_abort(struct stream **stream)
@@ -310,6 +321,17 @@ static int layer_handshake(struct layer *l)
     return l->ops->handshake ? l->ops->handshake(l) : 0;
 }
 
+/* Its owner may end the stream here. */
+static void tell_peer(struct stream *s)
+{
+    s->awaits_peer = false;
+    if (!s->ops->on_peer)
+        return;
+    s->busy = true;
+    s->ops->on_peer(s->ctx);
+    s->busy = false;
+}
+
 /* True when data may flow. */
 static bool step_handshake(struct stream *s)
 {
@@ -323,6 +345,10 @@ static bool step_handshake(struct stream *s)
     if (r == 0) {
         s->handshaking = false;
         stream_mark_dirty(s);
+        if (s->awaits_peer)
+            tell_peer(s);
+        if (!stream_is_live(s))
+            return false;
         if (stream_has_pending(s)) /* the last flight brought data along */
             stream_make_ready(s);
         return true;
@@ -406,6 +432,29 @@ const struct addr *stream_peer(const struct stream *s)
 void stream_set_peer(struct stream *s, const struct addr *peer)
 {
     s->peer = *peer;
+}
+
+void stream_await_peer(struct stream *s)
+{
+    s->awaits_peer = true;
+}
+
+bool stream_awaits_peer(const struct stream *s)
+{
+    return s->awaits_peer;
+}
+
+const char *stream_fault(const struct stream *s)
+{
+    for (const struct layer *l = s->layer; l; l = l->below)
+        if (l->fault)
+            return l->fault;
+    return NULL;
+}
+
+void layer_say_farewell(struct layer *l)
+{
+    l->stream->farewell = true;
 }
 
 struct addr stream_local(const struct stream *s)

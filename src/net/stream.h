@@ -32,6 +32,9 @@ struct stream_ops {
      * could still be read; while reading is paused it waits for stream_resume. The last callback,
      * never after a close of ours. */
     void (*on_closed)(void *ctx, int err);
+    /* Only where stream_awaits_peer: stream_peer is final now, before the first data. May be NULL.
+     */
+    void (*on_peer)(void *ctx);
 };
 
 struct stream_tcp {           /* 0 = leave it to the system, but TCP_NODELAY is always set */
@@ -90,9 +93,16 @@ void stream_close(struct stream **s, uint32_t linger_ms);
 void stream_abort(struct stream **s);
 
 const struct addr *stream_peer(const struct stream *s);
-void stream_set_peer(struct stream *s, const struct addr *peer); /* PROXY protocol */
-struct addr stream_local(const struct stream *s);                /* a system call */
-struct loop *stream_loop(const struct stream *s);                /* NULL while detached */
+/* For layers: who is behind the proxy. */
+void stream_set_peer(struct stream *s, const struct addr *peer);
+/* The peer is a proxy, and a layer may find out whom it stands for; ends with on_peer. */
+void stream_await_peer(struct stream *s); /* detached, before the first byte */
+bool stream_awaits_peer(const struct stream *s);
+/* Which rule the peer broke, a literal, when a layer gave up on it; NULL otherwise. Also in
+ * on_closed. */
+const char *stream_fault(const struct stream *s);
+struct addr stream_local(const struct stream *s); /* a system call */
+struct loop *stream_loop(const struct stream *s); /* NULL while detached */
 /* Total bytes of this connection on the wire. */
 uint64_t stream_bytes_in(const struct stream *s);
 uint64_t stream_bytes_out(const struct stream *s);

@@ -146,6 +146,8 @@ static void end_of_read(struct stream *s, ssize_t n)
         s->err = -ENOMEM;
     } else if (n != -EAGAIN) {
         stream_tell_closed(s, s->err ? s->err : (int)n);
+    } else if (s->layer && !s->paused && stream_has_pending(s)) {
+        read_again_later(s);
     }
 }
 

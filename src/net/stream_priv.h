@@ -46,6 +46,8 @@ struct stream {
     bool want_write : 1;  /* a layer waits for the socket to be writable */
     bool above_high : 1;
     bool is_tcp : 1;
+    bool awaits_peer : 1;
+    bool farewell : 1; /* a layer gave up; the peer is to read why */
 };
 _Static_assert(sizeof(struct stream) <= 288, "an idle connection is cheap");
 

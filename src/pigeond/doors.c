@@ -4,6 +4,7 @@
 #include "conn/conn.h"
 #include "hooks/hooks.h"
 #include "net/listener.h"
+#include "net/transport.h"
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -21,6 +22,8 @@ struct door {
     struct config_listener *conf; /* as it was opened */
     struct config *next_config;   /* between prepare and commit: what it will be; NULL: closed */
     struct config_listener *next_conf;
+    struct transport *transport; /* NULL: plain MQTT; as `conf` says, and the next one */
+    struct transport *next_transport;
     bool is_started;
     uint32_t n_sockets;
     struct listener *sockets[]; /* one per address */
@@ -34,12 +37,32 @@ struct doors {
 
 /* ---- accept -------------------------------------------------------------------------------- */
 
+static void refuse_stream(struct door *door, struct loop *loop, struct stream *m_stream,
+                          const char *why)
+{
+    struct shard *s = &door->broker->shards[loop_index(loop)];
+    char address[ADDR_TEXT_MAX];
+    addr_text(stream_peer(m_stream), address);
+    shard_count(s, N_ACCEPTED, 1);
+    shard_count(s, N_REFUSED, 1);
+    log_info(s->log, "connection_refused", LZ("address", address), LZ("text", why));
+    stream_abort(&m_stream);
+}
+
 static void on_accept(void *ctx, struct loop *loop, struct stream *m_stream)
 {
     struct door *door = ctx;
     uint32_t index = atomic_load(&door->index);
-    if (index == NOWHERE)
+    int r = 0;
+    if (index == NOWHERE) {
         stream_abort(&m_stream);
+        return;
+    }
+    if (door->transport)
+        r = transport_apply(door->transport, m_stream);
+    if (r)
+        refuse_stream(door, loop, m_stream,
+                      r == -EACCES ? "not one of the trusted proxies" : "out of memory");
     else
         conn_accept(door->broker, loop, index, door->chains, m_stream);
 }
@@ -60,6 +83,8 @@ static void door_free(struct door *door)
     list_remove(&door->link);
     config_unref(&door->next_config);
     config_unref(&door->config);
+    transport_unref(&door->next_transport);
+    transport_unref(&door->transport);
     free(door);
 }
 
@@ -81,6 +106,23 @@ static int refuse(struct doors *doors, const struct config_listener *l, const ch
         log_error(doors->log, "listen_refused", LZ("listener", l->name), LZ("address", address),
                   LI("port", l->port), LZ("reason", strerror(-err)), LZ("help", help));
     return err;
+}
+
+/* What `config` wants of the door, when it becomes true. */
+static int door_plan(struct door *door, struct config *config, struct config_listener *l)
+{
+    struct transport_conf conf = { .is_websocket = l->protocol == CONFIG_WEBSOCKET,
+                                   .path = l->path,
+                                   .origins = l->origins.items,
+                                   .n_origins = l->origins.n,
+                                   .proxy = (enum transport_proxy)l->proxy_protocol,
+                                   .trusted = l->trusted_proxies.items,
+                                   .n_trusted = l->trusted_proxies.n };
+    door->next_conf = l;
+    door->next_config = config_ref(config);
+    if (!conf.is_websocket && !conf.proxy)
+        return 0;
+    return transport_new(&conf, &door->next_transport);
 }
 
 /* All addresses on one port. *r_address: the one that failed. */
@@ -116,11 +158,12 @@ static int door_open(struct doors *doors, struct config *config, struct config_l
     atomic_store(&door->index, NOWHERE);
     door->conf = l;
     door->config = config_ref(config);
-    door->next_conf = l;
-    door->next_config = config_ref(config);
     list_append(&doors->fresh, &door->link);
     const char *address = "";
-    int r, tries = 0;
+    int tries = 0;
+    int r = door_plan(door, config, l);
+    if (r)
+        return refuse(doors, l, address, r);
     do {
         door_close_sockets(door);
         r = open_addresses(doors, door, &address);
@@ -213,8 +256,9 @@ int doors_prepare(struct doors *doors, struct config *config)
             r = door_open(doors, config, l);
             continue;
         }
-        door->next_config = config_ref(config);
-        door->next_conf = l;
+        r = door_plan(door, config, l);
+        if (r)
+            refuse(doors, l, "", r);
     }
     if (r)
         doors_abort(doors);
@@ -224,8 +268,11 @@ int doors_prepare(struct doors *doors, struct config *config)
 void doors_abort(struct doors *doors)
 {
     free_all(&doors->fresh);
-    LIST_FOREACH (link, &doors->open)
-        config_unref(&container_of(link, struct door, link)->next_config);
+    LIST_FOREACH (link, &doors->open) {
+        struct door *door = container_of(link, struct door, link);
+        config_unref(&door->next_config);
+        transport_unref(&door->next_transport);
+    }
 }
 
 /* A path can be opened once only, so its socket stays and changes its permissions. */
@@ -244,6 +291,9 @@ static void door_take(struct doors *doors, struct door *door, struct broker *bro
     door->config = door->next_config;
     door->conf = door->next_conf;
     door->next_config = NULL;
+    transport_unref(&door->transport);
+    door->transport = door->next_transport;
+    door->next_transport = NULL;
     door->broker = broker;
     door->chains = hooks_listener(broker->hooks, door->conf->name);
     atomic_store(&door->index, (uint32_t)(door->conf - door->config->listeners));

@@ -73,19 +73,6 @@ static int use_build_tree(const struct args *args, struct diag *d, struct config
     return 0;
 }
 
-/* What the configuration knows and this build does not do yet. */
-static int check_features(const struct config *config, struct diag *d)
-{
-    for (uint32_t i = 0; i < config->n_listeners; i++) {
-        const struct config_listener *l = &config->listeners[i];
-        if (l->protocol == CONFIG_WEBSOCKET)
-            diag_error(d, l->place, "this build cannot serve 'protocol: websocket'");
-        if (l->proxy_protocol)
-            diag_error(d, l->place, "this build cannot serve 'proxy_protocol: true'");
-    }
-    return diag_result(d);
-}
-
 int settings_load(const struct args *args, struct config **r_config)
 {
     struct config *config = NULL;
@@ -94,8 +81,6 @@ int settings_load(const struct args *args, struct config **r_config)
     int r = load(args, NULL, &d, &config);
     if (!r && !config->plugins_dir.n)
         r = use_build_tree(args, &d, &config);
-    if (!r)
-        r = check_features(config, &d);
     diag_print(&d, stderr);
     if (r == -ENOMEM)
         fputs("pigeond: out of memory\n", stderr);
