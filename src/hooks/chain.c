@@ -332,6 +332,8 @@ static int orders_init(struct chains *c, const struct chains *old)
     c->orders = calloc((size_t)c->n_listeners * CONFIG_N_CHAINS, sizeof(*c->orders));
     if (!c->orders)
         return -ENOMEM;
+    if (c->hooks->store_only)
+        return 0;
     for (uint32_t l = 0; l < c->n_listeners && r != -ENOMEM; l++)
         for (int f = 0; f < CONFIG_N_CHAINS && r != -ENOMEM; f++) {
             int e = order_build(c, old, l, (enum config_chain_family)f);

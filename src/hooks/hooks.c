@@ -293,6 +293,7 @@ int hooks_new(const struct hooks_setup *setup, struct hooks **r_hooks)
     hooks->ops = setup->ops;
     hooks->broker = setup->broker;
     hooks->thread_begin = setup->thread_begin;
+    hooks->store_only = setup->store_only;
     hooks->deprecated = setup->deprecated ? setup->deprecated : deprecated_members;
     hooks->main_thread = pthread_self();
     pthread_mutex_init(&hooks->metric_lock, NULL);

@@ -51,6 +51,7 @@ struct hooks_setup {
     void *broker;
     const struct deprecated_member *deprecated; /* NULL: those of this ABI */
     void (*thread_begin)(void); /* first thing on each thread that is made for a plugin; NULL: nothing */
+    bool store_only; /* nothing but the store takes part: for work on it without a broker */
     FILE *report; /* hooks_print goes there at the end of hooks_new, also of one that fails; NULL: nowhere */
 };
 

@@ -123,6 +123,7 @@ struct hooks {
     struct crumb *crumbs;    /* of every thread that calls plugins; constant while loops run */
     struct watchdog *watchdog; /* NULL: not begun */
     void (*thread_begin)(void); /* see hooks_setup; may be NULL */
+    bool store_only;            /* see hooks_setup */
 
     pthread_mutex_t metric_lock; /* registration only */
     _Atomic uint32_t n_metrics;

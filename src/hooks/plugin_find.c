@@ -256,8 +256,13 @@ static int sort_out(struct hooks *hooks, struct found *f, const char *path, uint
     const struct config *config = hooks->config;
     char reason[1024], buf[1024];
     const char *against;
-    int r = plugin_file_judge(path, &f->file, reason, sizeof(reason));
+    int r;
 
+    if (hooks->store_only && !is_meant(config->persistence, "store-", f->name)) {
+        f->state = FOUND_AVAILABLE;
+        return 0;
+    }
+    r = plugin_file_judge(path, &f->file, reason, sizeof(reason));
     if (r == -ENOMEM)
         return r;
     if (f->block && !f->block->enabled) {
@@ -314,12 +319,12 @@ static void check_missing(struct hooks *hooks, uint32_t *faults)
 {
     const struct config *config = hooks->config;
 
-    for (uint32_t i = 0; i < config->n_plugins; i++)
+    for (uint32_t i = 0; i < config->n_plugins && !hooks->store_only; i++)
         if (config->plugins[i].enabled && !found_by_name(hooks, config->plugins[i].name))
             missing(hooks, "plugins", config->plugins[i].name, faults);
     if (config->persistence && !has_meant(hooks, config->persistence, "store-"))
         missing(hooks, "persistence", config->persistence, faults);
-    if (config->bus && !has_meant(hooks, config->bus, "bus-"))
+    if (config->bus && !hooks->store_only && !has_meant(hooks, config->bus, "bus-"))
         missing(hooks, "bus", config->bus, faults);
 }
 

@@ -274,6 +274,11 @@ void store_set_last_pos(struct hooks *hooks, uint64_t pos)
     atomic_store(&hooks_store(hooks)->last_pos, pos);
 }
 
+uint32_t store_keeps(const struct hooks *hooks)
+{
+    return hooks_store(hooks)->info.keeps;
+}
+
 /* ---- what the plugin calls ------------------------------------------------------------------- */
 
 void store_fail(struct store *store, const char *text)

@@ -59,6 +59,9 @@ void store_in_del(struct hook_loop *hl, uint64_t session, uint16_t packet_id);
 void store_will_put(struct hook_loop *hl, uint64_t session, struct message *will, int64_t delay_ms);
 void store_will_due(struct hook_loop *hl, uint64_t session, int64_t due_in_ms);
 void store_will_del(struct hook_loop *hl, uint64_t session);
+/* An op as it is, with its own number and time: for who copies rows into a store that nobody else writes. Its
+ * message, if any, is a struct message. */
+void store_op_put(struct hook_loop *hl, const pigeon_op *op);
 
 /* Takes the gathered units' place in the order. Does nothing when there are none. A store that answers at once
  * has done so when it returns: store_run_answers must follow before the loop waits. */
@@ -73,6 +76,10 @@ uint64_t store_in_flight(const struct hooks *hooks);
 /* The last arrival number given; after a start the largest in the store. */
 uint64_t store_last_pos(const struct hooks *hooks);
 void store_set_last_pos(struct hooks *hooks, uint64_t pos); /* before loops run */
+/* What survives in it, PIGEON_KEEPS_* bits. */
+uint32_t store_keeps(const struct hooks *hooks);
+/* The number of a session that is none: as long as it is there, a load into this store has not come to its end. */
+#define STORE_UNFINISHED_SESSION ((uint64_t)INT64_MAX)
 
 /* A scan, embedded in who scans. Rows come on the loop; the op and what it points to live during the call,
  * its message may be kept with message_ref(message_of(op->msg)). */

@@ -284,6 +284,19 @@ static void message_put(pigeon_op *op, struct message *message)
     op->msg = &message_ref(message)->view;
 }
 
+static void ids_put(struct store_loop *sl, pigeon_rcpt *to, const uint32_t *ids, uint32_t n)
+{
+    uint32_t *copy = n ? arena_get(sl->unit_batch, n * sizeof(*copy)) : NULL;
+
+    if (n && !copy)
+        unit_fail(sl);
+    if (!copy)
+        return;
+    memcpy(copy, ids, n * sizeof(*copy));
+    to->sub_ids = copy;
+    to->nsub_ids = n;
+}
+
 static void rcpts_put(struct store_loop *sl, pigeon_op *op, const struct store_rcpt *rcpts,
                       uint32_t n)
 {
@@ -305,16 +318,7 @@ static void rcpts_put(struct store_loop *sl, pigeon_op *op, const struct store_r
             .retain = in->retain,
         };
         text_put(sl, in->share.ptr, in->share.len, &out[i].share);
-        if (!in->n_ids)
-            continue;
-        uint32_t *ids = arena_get(sl->unit_batch, in->n_ids * sizeof(*ids));
-        if (!ids) {
-            unit_fail(sl);
-            return;
-        }
-        memcpy(ids, in->ids, in->n_ids * sizeof(*ids));
-        out[i].sub_ids = ids;
-        out[i].nsub_ids = in->n_ids;
+        ids_put(sl, &out[i], in->ids, in->n_ids);
     }
     op->rcpts = out;
     op->nrcpts = n;
@@ -349,13 +353,8 @@ void store_session_off(struct hook_loop *hl, uint64_t session, int64_t expires_i
         op->due_in_ms = expires_in_ms;
 }
 
-void store_sub_put(struct hook_loop *hl, uint64_t session, struct str key, const pigeon_sub *sub)
+static void sub_copy(struct store_loop *sl, pigeon_op *op, const pigeon_sub *sub)
 {
-    struct store_loop *sl = hook_loop_store(hl);
-    pigeon_op *op = op_new(sl, PIGEON_OP_SUB_PUT, session);
-
-    if (!op)
-        return;
     pigeon_sub *copy = arena_get(sl->unit_batch, sizeof(*copy));
     if (!copy) {
         unit_fail(sl);
@@ -363,11 +362,21 @@ void store_sub_put(struct hook_loop *hl, uint64_t session, struct str key, const
     }
     *copy = *sub;
     copy->size = sizeof(*copy);
-    text_put(sl, key.ptr, key.len, &op->key);
     text_put(sl, sub->filter.ptr, sub->filter.len, &copy->filter);
     text_put(sl, sub->effective.ptr, sub->effective.len, &copy->effective);
     text_put(sl, sub->share.ptr, sub->share.len, &copy->share);
     op->sub = copy;
+}
+
+void store_sub_put(struct hook_loop *hl, uint64_t session, struct str key, const pigeon_sub *sub)
+{
+    struct store_loop *sl = hook_loop_store(hl);
+    pigeon_op *op = op_new(sl, PIGEON_OP_SUB_PUT, session);
+
+    if (!op)
+        return;
+    text_put(sl, key.ptr, key.len, &op->key);
+    sub_copy(sl, op, sub);
 }
 
 void store_sub_del(struct hook_loop *hl, uint64_t session, struct str key)
@@ -484,4 +493,53 @@ void store_will_due(struct hook_loop *hl, uint64_t session, int64_t due_in_ms)
 void store_will_del(struct hook_loop *hl, uint64_t session)
 {
     op_new(hook_loop_store(hl), PIGEON_OP_WILL_DEL, session);
+}
+
+static void rcpts_copy(struct store_loop *sl, pigeon_op *op, const pigeon_op *from)
+{
+    pigeon_rcpt *out = arena_get(sl->unit_batch, (size_t)from->nrcpts * sizeof(*out));
+
+    if (!out) {
+        unit_fail(sl);
+        return;
+    }
+    for (uint32_t i = 0; i < from->nrcpts; i++) {
+        const pigeon_rcpt *in =
+            (const pigeon_rcpt *)((const char *)from->rcpts + (size_t)i * from->rcpt_stride);
+
+        out[i] = *in;
+        out[i].sub_ids = NULL;
+        out[i].nsub_ids = 0;
+        text_put(sl, in->client.ptr, in->client.len, &out[i].client);
+        text_put(sl, in->share.ptr, in->share.len, &out[i].share);
+        ids_put(sl, &out[i], in->sub_ids, in->nsub_ids);
+    }
+    op->rcpts = out;
+    op->nrcpts = from->nrcpts;
+    op->rcpt_stride = sizeof(*out);
+}
+
+void store_op_put(struct hook_loop *hl, const pigeon_op *from)
+{
+    struct store_loop *sl = hook_loop_store(hl);
+    pigeon_op *op = op_new(sl, from->kind, from->session);
+    pigeon_str extra;
+
+    if (!op)
+        return;
+    op->flags = from->flags;
+    op->pos = from->pos;
+    op->due_in_ms = from->due_in_ms;
+    op->packet_id = from->packet_id;
+    op->state = from->state;
+    text_put(sl, from->client.ptr, from->client.len, &op->client);
+    text_put(sl, from->key.ptr, from->key.len, &op->key);
+    text_put(sl, (const char *)from->extra.ptr, from->extra.len, &extra);
+    op->extra = (pigeon_bytes){ .ptr = (const uint8_t *)extra.ptr, .len = extra.len };
+    if (from->msg)
+        message_put(op, message_of(from->msg));
+    if (from->sub)
+        sub_copy(sl, op, from->sub);
+    if (from->nrcpts)
+        rcpts_copy(sl, op, from);
 }
