@@ -150,6 +150,18 @@ typedef struct pigeon_batch_result {
 #define PIGEON_SCAN_IN       6u /* rows as IN_ADD      */
 #define PIGEON_SCAN_WILLS    7u /* rows as WILL_PUT; due_in_ms what is left once WILL_DUE was said, else -1 */
 #define PIGEON_SCAN_NODES    8u /* [shared]            */
+/* What QUEUE would show, in short: a row with session 0 for all, then one for each session that has any. pos is
+ * the largest number (of all, also the largest there was, if the store knows), extra a pigeon_queue_sum. A store
+ * that has no quick way says E_NOTSUP, and QUEUE is scanned instead. */
+#define PIGEON_SCAN_SUMS     9u
+
+typedef struct pigeon_queue_sum {
+    uint32_t size;
+    uint32_t rsv;
+    uint64_t rows;
+    uint64_t bytes;       /* topics, properties, payloads, publishers and their users */
+    uint64_t last_id_pos; /* the last row with a packet identifier; 0: none */
+} pigeon_queue_sum;
 
 typedef struct pigeon_scan {
     uint32_t     size;

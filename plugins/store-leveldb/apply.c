@@ -17,6 +17,11 @@ static int32_t put_scratch(struct db *db, struct bytes key)
     return db->value.failed ? PIGEON_E_NOMEM : db_put(db, key, writer_bytes(&db->value));
 }
 
+static int32_t noted(int r)
+{
+    return r ? PIGEON_E_NOMEM : PIGEON_OK;
+}
+
 static int32_t has(struct db *db, struct bytes key, bool *r_has)
 {
     struct bytes value;
@@ -76,19 +81,13 @@ static int32_t session_put(struct db *db, const pigeon_op *op)
 {
     char room[KEY_NUMBERS_MAX];
     struct writer *w = scratch(db);
-    bool is_new = !numbers_find(&db->sessions, op->session);
     int32_t r;
 
     put_number(w, (uint64_t)-1, 8);
     put_text(w, op->client);
     put_bytes(w, op->extra.ptr, op->extra.len);
     r = put_scratch(db, key1(room, 's', op->session));
-    if (r != PIGEON_OK || !is_new)
-        return r;
-    if (numbers_put(&db->sessions, op->session))
-        return PIGEON_E_NOMEM;
-    *numbers_find(&db->sessions, op->session) = QUEUE_EMPTY;
-    return PIGEON_OK;
+    return r == PIGEON_OK ? noted(ledger_add_session(&db->ledger, op->session)) : r;
 }
 
 /* Both sessions and wills begin with the time at which they are due. */
@@ -108,17 +107,12 @@ static int32_t due(struct db *db, char kind, const pigeon_op *op)
     return put_scratch(db, key);
 }
 
-static int32_t queue_del(struct db *db, uint64_t session, uint64_t pos);
-
-static bool is_of_session(struct bytes key, void *arg)
-{
-    return key_number(key, 1) == *(const uint64_t *)arg;
-}
+static int32_t row_del(struct db *db, uint64_t session, uint64_t pos);
 
 static int32_t del_all(struct db *db, struct bytes prefix)
 {
     struct keys keys;
-    int32_t r = db_keys(db, prefix, NULL, NULL, &keys);
+    int32_t r = db_keys(db, prefix, &keys);
 
     for (size_t i = 0; i < keys.n && r == PIGEON_OK; i++)
         r = db_del(db, keys.key[i]);
@@ -126,27 +120,15 @@ static int32_t del_all(struct db *db, struct bytes prefix)
     return r;
 }
 
-static int32_t del_queue(struct db *db, uint64_t session)
-{
-    struct keys keys;
-    int32_t r = db_keys(db, (struct bytes){ .ptr = "q", .len = 1 }, is_of_session, &session, &keys);
-
-    for (size_t i = 0; i < keys.n && r == PIGEON_OK; i++)
-        r = queue_del(db, session, key_number(keys.key[i], 0));
-    keys_fini(&keys);
-    return r;
-}
-
 static int32_t session_del(struct db *db, uint64_t session)
 {
     char room[KEY_NUMBERS_MAX];
-    uint64_t *first = numbers_find(&db->sessions, session), from;
+    const struct queue *q = ledger_find(&db->ledger, session);
+    uint64_t pos, upto = 0;
     int32_t r;
 
-    if (!first)
+    if (!q)
         return PIGEON_OK;
-    from = *first;
-    numbers_drop(&db->sessions, session);
     r = db_del(db, key1(room, 's', session));
     if (r == PIGEON_OK)
         r = db_del(db, key1(room, 'w', session));
@@ -154,7 +136,10 @@ static int32_t session_del(struct db *db, uint64_t session)
         r = del_all(db, key1(room, 'b', session));
     if (r == PIGEON_OK)
         r = del_all(db, key1(room, 'i', session));
-    return r == PIGEON_OK && from != QUEUE_EMPTY ? del_queue(db, session) : r;
+    while (r == PIGEON_OK && ledger_next(q, upto, &pos, &upto))
+        for (; pos <= upto && r == PIGEON_OK; pos++)
+            r = row_del(db, session, pos);
+    return r == PIGEON_OK ? noted(ledger_drop_session(&db->ledger, session)) : r;
 }
 
 /* ---- the queue ------------------------------------------------------------------------------- */
@@ -178,20 +163,9 @@ static int32_t share_body(struct db *db, const pigeon_op *op, uint32_t n)
     struct writer *w = scratch(db);
 
     put_msg(w, op->msg);
-    if (numbers_put(&db->shared, op->pos))
+    if (ledger_set_waiting(&db->ledger, op->pos, ledger_waiting(&db->ledger, op->pos) + n))
         return PIGEON_E_NOMEM;
-    *numbers_find(&db->shared, op->pos) += n;
     return put_scratch(db, key1(room, 'm', op->pos));
-}
-
-/* Recipients of a number that was there before get no second row. */
-static int32_t is_there(struct db *db, const pigeon_op *op, const pigeon_rcpt *to, bool *r_there)
-{
-    char room[KEY_NUMBERS_MAX];
-
-    *r_there = false;
-    return op->pos > db->last_pos ? PIGEON_OK
-                                  : has(db, key2(room, 'q', op->pos, to->session), r_there);
 }
 
 static int32_t queue_add(struct db *db, const pigeon_op *op, uint32_t *r_gone)
@@ -202,33 +176,37 @@ static int32_t queue_add(struct db *db, const pigeon_op *op, uint32_t *r_gone)
 
     for (uint32_t i = 0; i < op->nrcpts && r == PIGEON_OK; i++) {
         const pigeon_rcpt *to = op_rcpt(op, i);
-        uint64_t *first = numbers_find(&db->sessions, to->session);
-        bool there;
+        struct queue *q = ledger_find(&db->ledger, to->session);
 
-        if (!first) {
-            ++*r_gone;
+        *r_gone += !q;
+        if (!q || ledger_has(q, op->pos)) /* nobody gets it twice */
             continue;
-        }
-        numbers_note_first(first, op->pos);
-        r = is_there(db, op, to, &there);
-        if (r == PIGEON_OK && !there) {
-            r = put_row(db, op->pos, to, is_alone ? op->msg : NULL);
-            added++;
-        }
+        r = put_row(db, op->pos, to, is_alone ? op->msg : NULL);
+        if (r == PIGEON_OK)
+            r = noted(ledger_add(&db->ledger, q, op->pos));
+        added++;
     }
     if (r == PIGEON_OK && !is_alone && added)
         r = share_body(db, op, added);
-    if (op->pos > db->last_pos)
-        db->last_pos = op->pos;
     return r;
+}
+
+static bool queue_has(const struct db *db, uint64_t session, uint64_t pos)
+{
+    const struct queue *q = ledger_find(&db->ledger, session);
+
+    return q && ledger_has(q, pos);
 }
 
 static int32_t queue_upd(struct db *db, const pigeon_op *op)
 {
     char room[KEY_NUMBERS_MAX], *owned;
     struct bytes key = key2(room, 'q', op->pos, op->session), value;
-    int32_t r = db_get(db, key, &value, &owned);
+    int32_t r;
 
+    if (!queue_has(db, op->session, op->pos))
+        return PIGEON_OK;
+    r = db_get(db, key, &value, &owned);
     if (r != PIGEON_OK)
         return r == PIGEON_E_GONE ? PIGEON_OK : r;
     struct writer *w = scratch(db);
@@ -240,46 +218,51 @@ static int32_t queue_upd(struct db *db, const pigeon_op *op)
     return put_scratch(db, key);
 }
 
-static int32_t queue_del(struct db *db, uint64_t session, uint64_t pos)
+static int32_t row_del(struct db *db, uint64_t session, uint64_t pos)
 {
     char room[KEY_NUMBERS_MAX];
-    struct bytes key = key2(room, 'q', pos, session);
-    uint64_t *left = numbers_find(&db->shared, pos);
-    bool there = true;
-    int32_t r = PIGEON_OK;
+    uint64_t waiting = ledger_waiting(&db->ledger, pos);
+    int32_t r = db_del(db, key2(room, 'q', pos, session));
 
-    if (left)
-        r = has(db, key, &there);
-    if (r != PIGEON_OK || !there)
+    if (r != PIGEON_OK || !waiting)
         return r;
-    r = db_del(db, key);
-    if (r != PIGEON_OK || !left || --*left > 0)
-        return r;
-    numbers_drop(&db->shared, pos);
-    return db_del(db, key1(room, 'm', pos));
+    if (ledger_set_waiting(&db->ledger, pos, waiting - 1))
+        return PIGEON_E_NOMEM;
+    return waiting == 1 ? db_del(db, key1(room, 'm', pos)) : PIGEON_OK;
+}
+
+static int32_t queue_del(struct db *db, uint64_t session, uint64_t pos)
+{
+    int32_t r;
+
+    if (!queue_has(db, session, pos))
+        return PIGEON_OK;
+    r = row_del(db, session, pos);
+    return r == PIGEON_OK ? noted(ledger_del(&db->ledger, ledger_find(&db->ledger, session), pos))
+                          : r;
 }
 
 /* To a member that has the message already, or is gone, it only ends. */
 static int32_t queue_move(struct db *db, const pigeon_op *op, uint32_t *r_gone)
 {
     const pigeon_rcpt *to = op_rcpt(op, 0);
-    uint64_t *first = numbers_find(&db->sessions, to->session);
+    struct queue *from = ledger_find(&db->ledger, op->session);
+    struct queue *q = ledger_find(&db->ledger, to->session);
     char room[KEY_NUMBERS_MAX], *owned;
     struct bytes value;
     struct journal_row row = { 0 };
-    bool there = false, is_alone;
-    int32_t r = db_get(db, key2(room, 'q', op->pos, op->session), &value, &owned);
+    bool is_alone;
+    int32_t r;
+
+    if (!from || !ledger_has(from, op->pos))
+        return PIGEON_OK;
+    *r_gone += !q;
+    if (!q || ledger_has(q, op->pos))
+        return queue_del(db, op->session, op->pos);
+    r = db_get(db, key2(room, 'q', op->pos, op->session), &value, &owned);
 
     if (r != PIGEON_OK)
         return r == PIGEON_E_GONE ? PIGEON_OK : r;
-    *r_gone += !first;
-    if (first)
-        r = has(db, key2(room, 'q', op->pos, to->session), &there);
-    if (r != PIGEON_OK || !first || there) {
-        free(owned);
-        return r == PIGEON_OK ? queue_del(db, op->session, op->pos) : r;
-    }
-    numbers_note_first(first, op->pos);
     struct reader in = { .at = value.ptr, .end = value.ptr + value.len };
     struct writer *w = scratch(db);
     take_rcpt(&in, &row, &is_alone);
@@ -287,7 +270,11 @@ static int32_t queue_move(struct db *db, const pigeon_op *op, uint32_t *r_gone)
     put_bytes(w, in.at, (size_t)(in.end - in.at));
     free(owned);
     r = put_scratch(db, key2(room, 'q', op->pos, to->session));
-    return r == PIGEON_OK ? db_del(db, key2(room, 'q', op->pos, op->session)) : r;
+    if (r == PIGEON_OK)
+        r = db_del(db, key2(room, 'q', op->pos, op->session));
+    if (r == PIGEON_OK)
+        r = noted(ledger_add(&db->ledger, q, op->pos));
+    return r == PIGEON_OK ? noted(ledger_del(&db->ledger, from, op->pos)) : r;
 }
 
 /* ---- the rest -------------------------------------------------------------------------------- */
@@ -298,7 +285,7 @@ static int32_t sub_put(struct db *db, const pigeon_op *op)
     struct writer *w = scratch(db);
     int32_t r;
 
-    if (!numbers_find(&db->sessions, op->session))
+    if (!ledger_find(&db->ledger, op->session))
         return PIGEON_OK;
     put_sub(w, op->sub);
     r = text_key('b', &op->session, op->key, &key);
@@ -327,7 +314,7 @@ static int32_t will_put(struct db *db, const pigeon_op *op)
     char room[KEY_NUMBERS_MAX];
     struct writer *w = scratch(db);
 
-    if (!numbers_find(&db->sessions, op->session))
+    if (!ledger_find(&db->ledger, op->session))
         return PIGEON_OK;
     put_number(w, (uint64_t)-1, 8);
     put_number(w, op->extra.len, 4);
@@ -340,7 +327,7 @@ static int32_t in_add(struct db *db, const pigeon_op *op)
 {
     char room[KEY_NUMBERS_MAX];
 
-    if (!numbers_find(&db->sessions, op->session))
+    if (!ledger_find(&db->ledger, op->session))
         return PIGEON_OK;
     return db_put(db, key2(room, 'i', op->session, op->packet_id),
                   (struct bytes){ .ptr = "", .len = 0 });
@@ -384,13 +371,13 @@ int32_t db_has_target(void *self, const pigeon_op *op, bool *r_has)
     case PIGEON_OP_RETAIN_DEL: return has_text(db, 'r', NULL, op->key, r_has);
     case PIGEON_OP_QUEUE_UPD:
     case PIGEON_OP_QUEUE_DEL:
-    case PIGEON_OP_QUEUE_MOVE: return has(db, key2(room, 'q', op->pos, op->session), r_has);
+    case PIGEON_OP_QUEUE_MOVE: *r_has = queue_has(db, op->session, op->pos); return PIGEON_OK;
     case PIGEON_OP_IN_DEL: return has(db, key2(room, 'i', op->session, op->packet_id), r_has);
     case PIGEON_OP_WILL_DUE:
     case PIGEON_OP_WILL_TAKE:
     case PIGEON_OP_WILL_DEL: return has(db, key1(room, 'w', op->session), r_has);
     case PIGEON_OP_SESSION_DEL:
-    case PIGEON_OP_SESSION_OFF: *r_has = numbers_find(&db->sessions, op->session); return PIGEON_OK;
+    case PIGEON_OP_SESSION_OFF: *r_has = ledger_find(&db->ledger, op->session); return PIGEON_OK;
     default: return PIGEON_OK;
     }
 }

@@ -95,8 +95,7 @@ static bool begins_with(struct bytes key, struct bytes prefix)
     return key.len >= prefix.len && memcmp(key.ptr, prefix.ptr, prefix.len) == 0;
 }
 
-static int32_t committed_keys(struct db *db, struct bytes prefix, db_want_fn want, void *arg,
-                              struct keys *keys)
+static int32_t committed_keys(struct db *db, struct bytes prefix, struct keys *keys)
 {
     leveldb_iterator_t *it = leveldb_create_iterator(db->ldb, db->read);
     char *error = NULL;
@@ -109,7 +108,7 @@ static int32_t committed_keys(struct db *db, struct bytes prefix, db_want_fn wan
         key.ptr = leveldb_iter_key(it, &key.len);
         if (!begins_with(key, prefix))
             break;
-        if ((!want || want(key, arg)) && !overlay_find(&db->changes, key))
+        if (!overlay_find(&db->changes, key))
             r = keys_add(keys, key);
     }
     leveldb_iter_get_error(it, &error);
@@ -117,17 +116,16 @@ static int32_t committed_keys(struct db *db, struct bytes prefix, db_want_fn wan
     return error ? db_status(db, error) : r;
 }
 
-int32_t db_keys(struct db *db, struct bytes prefix, db_want_fn want, void *arg, struct keys *r_keys)
+int32_t db_keys(struct db *db, struct bytes prefix, struct keys *r_keys)
 {
     int32_t r;
 
     *r_keys = (struct keys){ 0 };
-    r = committed_keys(db, prefix, want, arg, r_keys);
+    r = committed_keys(db, prefix, r_keys);
     for (const struct overlay_entry *e = db->changes.first; e && r == PIGEON_OK; e = e->later) {
         struct bytes key = { .ptr = e->key, .len = e->key_len };
 
-        if (begins_with(key, prefix) && (!want || want(key, arg)) &&
-            overlay_find(&db->changes, key) && e->value)
+        if (begins_with(key, prefix) && overlay_find(&db->changes, key) && e->value)
             r = keys_add(r_keys, key);
     }
     return r;
@@ -135,57 +133,33 @@ int32_t db_keys(struct db *db, struct bytes prefix, db_want_fn want, void *arg, 
 
 /* ---- what is in memory ----------------------------------------------------------------------- */
 
-static int32_t load_shared(struct db *db)
+static int32_t load_sessions(struct db *db)
 {
-    struct keys bodies, rows;
-    int32_t r = db_keys(db, (struct bytes){ .ptr = "m", .len = 1 }, NULL, NULL, &bodies);
+    struct keys keys;
+    int32_t r = db_keys(db, (struct bytes){ .ptr = "s", .len = 1 }, &keys);
 
-    for (size_t i = 0; i < bodies.n && r == PIGEON_OK; i++) {
-        uint64_t pos = key_number(bodies.key[i], 0);
-        char room[KEY_NUMBERS_MAX];
-
-        r = db_keys(db, key1(room, 'q', pos), NULL, NULL, &rows);
-        if (r == PIGEON_OK && numbers_put(&db->shared, pos))
+    for (size_t i = 0; i < keys.n && r == PIGEON_OK; i++)
+        if (ledger_add_session(&db->ledger, key_number(keys.key[i], 0)))
             r = PIGEON_E_NOMEM;
-        if (r == PIGEON_OK)
-            *numbers_find(&db->shared, pos) = rows.n;
-        keys_fini(&rows);
-    }
-    keys_fini(&bodies);
+    keys_fini(&keys);
+    ledger_commit(&db->ledger);
     return r;
 }
 
-int32_t db_load(struct db *db)
+/* The messages of several recipients are made known, for the survey counts those who wait. */
+static int32_t load(struct db *db)
 {
     struct keys keys;
-    int32_t r = db_keys(db, (struct bytes){ .ptr = "s", .len = 1 }, NULL, NULL, &keys);
+    int32_t r = load_sessions(db);
 
-    numbers_fini(&db->sessions);
-    numbers_fini(&db->shared);
+    if (r != PIGEON_OK)
+        return r;
+    r = db_keys(db, (struct bytes){ .ptr = "m", .len = 1 }, &keys);
     for (size_t i = 0; i < keys.n && r == PIGEON_OK; i++)
-        if (numbers_put(&db->sessions, key_number(keys.key[i], 0)))
+        if (numbers_put(&db->ledger.bodies, key_number(keys.key[i], 0)))
             r = PIGEON_E_NOMEM;
     keys_fini(&keys);
-    return r == PIGEON_OK ? load_shared(db) : r;
-}
-
-/* The largest number in the queue. */
-static void load_last_pos(struct db *db)
-{
-    leveldb_iterator_t *it = leveldb_create_iterator(db->ldb, db->read);
-    struct bytes key;
-
-    leveldb_iter_seek(it, "r", 1);
-    if (leveldb_iter_valid(it))
-        leveldb_iter_prev(it);
-    else
-        leveldb_iter_seek_to_last(it);
-    if (leveldb_iter_valid(it)) {
-        key.ptr = leveldb_iter_key(it, &key.len);
-        if (key.len && key.ptr[0] == 'q' && key_number(key, 0) > db->last_pos)
-            db->last_pos = key_number(key, 0);
-    }
-    leveldb_iter_destroy(it);
+    return r == PIGEON_OK ? survey(db, &db->ledger, db_rows) : r;
 }
 
 /* ---- transactions ---------------------------------------------------------------------------- */
@@ -215,21 +189,10 @@ static int32_t mend(struct db *db)
     return r;
 }
 
-/* Open, and what is in memory is what is on the disk. */
-static int32_t make_ready(struct db *db)
-{
-    int32_t r = mend(db);
-
-    if (r == PIGEON_OK && db->is_stale)
-        r = db_load(db);
-    db->is_stale = db->is_stale && r != PIGEON_OK;
-    return r;
-}
-
 static int32_t db_begin(void *self)
 {
     struct db *db = self;
-    int32_t r = make_ready(db);
+    int32_t r = mend(db);
 
     overlay_clear(&db->changes);
     return r;
@@ -254,16 +217,21 @@ static int32_t db_commit(void *self, uint32_t durability)
     leveldb_write(db->ldb, db->write, batch, &error);
     leveldb_writebatch_destroy(batch);
     r = db_status(db, error);
-    if (r == PIGEON_OK)
-        overlay_clear(&db->changes);
-    else
-        db->is_torn = true;
-    return r;
+    if (r != PIGEON_OK) {
+        db->is_torn = db->is_stale = true;
+        return r;
+    }
+    overlay_clear(&db->changes);
+    ledger_commit(&db->ledger);
+    return PIGEON_OK;
 }
 
 static int32_t db_save(void *self)
 {
-    overlay_mark(&((struct db *)self)->changes);
+    struct db *db = self;
+
+    overlay_mark(&db->changes);
+    ledger_mark(&db->ledger);
     return PIGEON_OK;
 }
 
@@ -272,7 +240,8 @@ static int32_t db_undo(void *self)
     struct db *db = self;
 
     overlay_undo(&db->changes);
-    return db_load(db);
+    ledger_undo(&db->ledger);
+    return PIGEON_OK;
 }
 
 static int32_t db_settle(void *self)
@@ -286,23 +255,48 @@ static void db_rollback(void *self)
     struct db *db = self;
 
     overlay_clear(&db->changes);
-    db->is_stale = true;
-    make_ready(db);
+    ledger_rollback(&db->ledger);
+    mend(db);
+}
+
+static struct ledger *db_ledger(void *self)
+{
+    return &((struct db *)self)->ledger;
 }
 
 static int32_t db_read(void *self, struct journal_cursor *c, struct journal_row *room,
                        journal_row_fn row, void *arg)
 {
-    int32_t r = make_ready(self);
+    int32_t r = mend(self);
 
     return r == PIGEON_OK ? db_rows(self, c, room, row, arg) : r;
+}
+
+/* A write that failed may be on the disk all the same: what is in memory is read again. */
+static int32_t load_if_stale(struct db *db)
+{
+    struct ledger was = db->ledger;
+    int32_t r;
+
+    if (!db->is_stale)
+        return PIGEON_OK;
+    db->ledger = (struct ledger){ 0 };
+    r = load(db);
+    db->is_stale = r != PIGEON_OK;
+    if (db->is_stale) {
+        ledger_fini(&db->ledger);
+        db->ledger = was;
+    } else {
+        ledger_fini(&was);
+    }
+    return r;
 }
 
 static bool db_has_room(void *self)
 {
     struct db *db = self;
 
-    return place_has_room(db->place) && make_ready(db) == PIGEON_OK;
+    return place_has_room(db->place) && mend(db) == PIGEON_OK && load_if_stale(db) == PIGEON_OK;
 }
 
 /* ---- opening --------------------------------------------------------------------------------- */
@@ -384,10 +378,9 @@ static int32_t open_all(struct db *db, const pigeon_conf *conf)
     if (r == PIGEON_OK)
         r = check_format(db);
     if (r == PIGEON_OK)
-        r = db_load(db);
+        r = load(db);
     if (r != PIGEON_OK)
         return place_refuse(db->place, "the store cannot be opened");
-    load_last_pos(db);
     return PIGEON_OK;
 }
 
@@ -405,8 +398,7 @@ static void db_close(void *self)
         leveldb_filterpolicy_destroy(db->filter);
     }
     overlay_fini(&db->changes);
-    numbers_fini(&db->sessions);
-    numbers_fini(&db->shared);
+    ledger_fini(&db->ledger);
     writer_fini(&db->value);
     free(db);
 }
@@ -441,5 +433,6 @@ const struct journal_engine db_engine = {
     .commit = db_commit,
     .rollback = db_rollback,
     .rows = db_read,
+    .ledger = db_ledger,
     .has_room = db_has_room,
 };

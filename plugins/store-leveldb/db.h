@@ -4,8 +4,8 @@
  * After a failed write LevelDB's log may end in a torn record, behind which nothing is read again:
  * the database is closed and opened anew before anything else is written. */
 #pragma once
-#include "numbers.h"
 #include "record.h"
+#include "survey.h"
 #include <leveldb/c.h>
 
 #define DB_FORMAT 1
@@ -18,12 +18,10 @@ struct db {
     leveldb_writeoptions_t *write;
     leveldb_cache_t *cache;
     leveldb_filterpolicy_t *filter;
-    struct overlay changes;  /* of the open transaction */
-    struct numbers sessions; /* that exist; value: where its queue may begin */
-    struct numbers shared;   /* messages of several recipients; value: how many are left */
-    uint64_t last_pos;
+    struct overlay changes; /* of the open transaction */
+    struct ledger ledger;
     bool is_torn;        /* to be opened anew */
-    bool is_stale;       /* `sessions` and `shared` could not be read again after a rollback */
+    bool is_stale;       /* a write has failed since `ledger` was read */
     bool salvage;        /* leave damaged records out */
     struct writer value; /* scratch */
 };
@@ -33,19 +31,13 @@ struct db {
 int32_t db_get(struct db *db, struct bytes key, struct bytes *r_value, char **r_owned);
 int32_t db_put(struct db *db, struct bytes key, struct bytes value);
 int32_t db_del(struct db *db, struct bytes key);
-/* Keys that begin so and exist, by what is committed and what is not, in no order; want (NULL: all)
- * chooses. */
+/* Keys that begin so and exist, by what is committed and what is not, in no order. */
 struct keys {
     struct bytes *key;
     size_t n, size;
 };
-typedef bool (*db_want_fn)(struct bytes key, void *arg);
-int32_t db_keys(struct db *db, struct bytes prefix, db_want_fn want, void *arg,
-                struct keys *r_keys);
+int32_t db_keys(struct db *db, struct bytes prefix, struct keys *r_keys);
 void keys_fini(struct keys *keys);
-/* What is in memory of sessions and shared messages is made anew, of what is committed and what is
- * not. */
-int32_t db_load(struct db *db);
 int32_t db_status(struct db *db, char *m_error);
 
 /* apply.c, rows.c */

@@ -186,16 +186,11 @@ static void seek(const struct reading *r, const struct kind *k, leveldb_iterator
     const struct journal_cursor *c = r->c;
     char room[KEY_NUMBERS_MAX];
     struct bytes from = { .ptr = &k->letter, .len = 1 };
-    const uint64_t *first;
 
     if (k->leads && c->session)
         from = key1(room, k->letter, c->session);
-    if (c->what == PIGEON_SCAN_QUEUE) {
-        uint64_t pos = c->after_pos + 1;
-
-        first = c->session ? numbers_find(&r->db->sessions, c->session) : NULL;
-        from = key1(room, 'q', first && *first != QUEUE_EMPTY && *first > pos ? *first : pos);
-    }
+    if (c->what == PIGEON_SCAN_QUEUE)
+        from = key1(room, 'q', c->after_pos + 1);
     if (c->key)
         from = (struct bytes){ .ptr = c->key, .len = c->key_len };
     leveldb_iter_seek(it, from.ptr, from.len);
@@ -220,20 +215,14 @@ static int32_t remember(struct journal_cursor *c, struct bytes key)
     return PIGEON_OK;
 }
 
-/* PIGEON_E_GONE: the last one that can be meant is behind us. */
+/* The record that the iterator stands on. */
 static int32_t give(struct reading *r, const struct kind *k, leveldb_iterator_t *it)
 {
-    const struct journal_cursor *c = r->c;
     struct bytes key, value;
     struct reader in;
     int32_t status;
 
     key.ptr = leveldb_iter_key(it, &key.len);
-    if (key.len == 0 || key.ptr[0] != k->letter ||
-        (k->leads && c->session && key_number(key, 0) != c->session))
-        return PIGEON_E_GONE;
-    if (c->what == PIGEON_SCAN_QUEUE && c->session && key_number(key, 1) != c->session)
-        return PIGEON_OK;
     value.ptr = leveldb_iter_value(it, &value.len);
     in = (struct reader){ .at = value.ptr, .end = value.ptr + value.len };
     r->room->op = (pigeon_op){ .size = sizeof(r->room->op) };
@@ -241,11 +230,56 @@ static int32_t give(struct reading *r, const struct kind *k, leveldb_iterator_t 
     status = k->row(r, key, &in);
     if (status == PIGEON_OK && in.failed)
         status = damaged(r, key);
-    if (status == PIGEON_OK)
+    if (status == PIGEON_OK && !(r->c->what == PIGEON_SCAN_QUEUE && r->c->session))
         status = remember(r->c, key);
     if (status != PIGEON_OK || r->is_skipped)
         return status;
     return r->row(r->arg, &r->room->op) ? PIGEON_OK : PIGEON_PENDING;
+}
+
+/* PIGEON_E_GONE: the last one that can be meant is behind us. */
+static int32_t give_if_meant(struct reading *r, const struct kind *k, leveldb_iterator_t *it)
+{
+    const struct journal_cursor *c = r->c;
+    struct bytes key;
+
+    key.ptr = leveldb_iter_key(it, &key.len);
+    if (key.len == 0 || key.ptr[0] != k->letter ||
+        (k->leads && c->session && key_number(key, 0) != c->session))
+        return PIGEON_E_GONE;
+    return give(r, k, it);
+}
+
+static bool stands_on(leveldb_iterator_t *it, struct bytes wanted)
+{
+    size_t len;
+    const char *at = leveldb_iter_valid(it) ? leveldb_iter_key(it, &len) : NULL;
+
+    return at && len == wanted.len && memcmp(at, wanted.ptr, len) == 0;
+}
+
+/* A session's own rows only: where they do not follow one another, what lies between is jumped
+ * over. */
+static int32_t give_queue_of(struct reading *r, leveldb_iterator_t *it)
+{
+    const struct queue *q = ledger_find(&r->db->ledger, r->c->session);
+    uint64_t pos, upto;
+    int32_t status = PIGEON_OK;
+
+    while (q && status == PIGEON_OK && ledger_next(q, r->c->after_pos, &pos, &upto))
+        for (; pos <= upto && status == PIGEON_OK; pos++) {
+            char room[KEY_NUMBERS_MAX];
+            struct bytes key = key2(room, 'q', pos, r->c->session);
+
+            if (leveldb_iter_valid(it))
+                leveldb_iter_next(it);
+            if (!stands_on(it, key))
+                leveldb_iter_seek(it, key.ptr, key.len);
+            r->c->after_pos = pos;
+            if (stands_on(it, key))
+                status = give(r, &kinds[PIGEON_SCAN_QUEUE], it);
+        }
+    return status;
 }
 
 int32_t db_rows(void *db, struct journal_cursor *c, struct journal_row *room, journal_row_fn row,
@@ -257,13 +291,11 @@ int32_t db_rows(void *db, struct journal_cursor *c, struct journal_row *room, jo
     char *error = NULL;
     int32_t status = PIGEON_OK;
 
-    const uint64_t *first = c->what == PIGEON_SCAN_QUEUE && c->session
-                                ? numbers_find(&r.db->sessions, c->session)
-                                : NULL;
-    if (first && *first == QUEUE_EMPTY)
-        status = PIGEON_E_GONE;
-    for (seek(&r, k, it); status == PIGEON_OK && leveldb_iter_valid(it); leveldb_iter_next(it))
-        status = give(&r, k, it);
+    if (c->what == PIGEON_SCAN_QUEUE && c->session)
+        status = give_queue_of(&r, it);
+    else
+        for (seek(&r, k, it); status == PIGEON_OK && leveldb_iter_valid(it); leveldb_iter_next(it))
+            status = give_if_meant(&r, k, it);
     leveldb_iter_get_error(it, &error);
     leveldb_iter_destroy(it);
     free(r.body);

@@ -1,5 +1,6 @@
 #include "journal.h"
 #include "batch.h"
+#include "survey.h"
 #include <pigeon/thread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -366,6 +367,19 @@ static bool on_row(void *arg, const pigeon_op *op)
     return h->s->credit && h->s->left;
 }
 
+static int32_t read_rows(struct journal *j, struct hand_over *h, struct journal_row *room)
+{
+    struct ledger *ledger;
+    int32_t r = PIGEON_OK;
+
+    if (h->s->cursor.what != PIGEON_SCAN_SUMS)
+        return j->engine->rows(j->db, &h->s->cursor, room, on_row, h);
+    ledger = j->engine->ledger(j->db);
+    if (!ledger->is_surveyed && !h->s->cursor.key)
+        r = survey(j->db, ledger, j->engine->rows);
+    return r == PIGEON_OK ? survey_sums(ledger, &h->s->cursor, room, on_row, h) : r;
+}
+
 static void scan_run(struct journal *j, struct scan_job *s)
 {
     struct journal_row room;
@@ -373,7 +387,7 @@ static void scan_run(struct journal *j, struct scan_job *s)
     int32_t r = j->failed ? PIGEON_E_IO : PIGEON_OK;
 
     if (r == PIGEON_OK && s->left)
-        r = s->credit ? j->engine->rows(j->db, &s->cursor, &room, on_row, &h) : PIGEON_PENDING;
+        r = s->credit ? read_rows(j, &h, &room) : PIGEON_PENDING;
     if (r == PIGEON_PENDING && !h.is_unwanted && s->left) {
         s->next = j->scans;
         j->scans = s;
@@ -538,7 +552,7 @@ static bool is_known(uint32_t what)
 {
     return what == PIGEON_SCAN_SESSIONS || what == PIGEON_SCAN_SUBS ||
            what == PIGEON_SCAN_RETAINED || what == PIGEON_SCAN_QUEUE || what == PIGEON_SCAN_IN ||
-           what == PIGEON_SCAN_WILLS;
+           what == PIGEON_SCAN_WILLS || what == PIGEON_SCAN_SUMS;
 }
 
 static int32_t scan(void *self, const pigeon_scan *scan)

@@ -8,6 +8,8 @@
 #pragma once
 #include "place.h"
 
+struct ledger;
+
 /* Where a scan stands. The engine's part is what it needs to go on in a later call. */
 struct journal_cursor {
     uint32_t what;      /* PIGEON_SCAN_* */
@@ -56,6 +58,8 @@ struct journal_engine {
      * more (PIGEON_OK). */
     int32_t (*rows)(void *db, struct journal_cursor *c, struct journal_row *room,
                     journal_row_fn row, void *arg);
+    /* What it keeps in memory, surveyed by `open`. */
+    struct ledger *(*ledger)(void *db);
     /* Everybody is answered: housekeeping; NULL: none. An error is that of a commit: _IO ends the
      * store. */
     int32_t (*tidy)(void *db);

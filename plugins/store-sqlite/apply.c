@@ -21,6 +21,17 @@ static int32_t run2(struct db *db, enum statement s, uint64_t a, uint64_t b)
     return db_run(db, s);
 }
 
+static int32_t run3(struct db *db, enum statement s, uint64_t a, uint64_t b, uint64_t c)
+{
+    sqlite3_bind_int64(bind2(db, s, a, b), 3, (int64_t)c);
+    return db_run(db, s);
+}
+
+static int32_t noted(int r)
+{
+    return r ? PIGEON_E_NOMEM : PIGEON_OK;
+}
+
 /* After db_run: rows that it changed. */
 static bool has_changed(const struct db *db)
 {
@@ -32,7 +43,6 @@ static bool has_changed(const struct db *db)
 static int32_t session_put(struct db *db, const pigeon_op *op)
 {
     sqlite3_stmt *s = db->stmt[S_SESSION_PUT];
-    bool is_new = !numbers_find(&db->sessions, op->session);
     int32_t r;
 
     sqlite3_bind_int64(s, 1, (int64_t)op->session);
@@ -40,12 +50,7 @@ static int32_t session_put(struct db *db, const pigeon_op *op)
     bind_bytes(s, 3, op->extra);
     sqlite3_bind_int64(s, 4, sum_of_session(op->session, op->client, op->extra));
     r = db_run(db, S_SESSION_PUT);
-    if (r != PIGEON_OK || !is_new)
-        return r;
-    if (numbers_put(&db->sessions, op->session))
-        return PIGEON_E_NOMEM;
-    *numbers_find(&db->sessions, op->session) = QUEUE_EMPTY;
-    return PIGEON_OK;
+    return r == PIGEON_OK ? noted(ledger_add_session(&db->ledger, op->session)) : r;
 }
 
 static int32_t due(struct db *db, enum statement st, const pigeon_op *op)
@@ -60,45 +65,58 @@ static int32_t due(struct db *db, enum statement st, const pigeon_op *op)
     return db_run(db, st);
 }
 
-static int32_t queue_del(struct db *db, uint64_t session, uint64_t pos);
+static int32_t row_del(struct db *db, uint64_t session, uint64_t pos);
 
 /* Rows of its own beside messages that others wait for, too. */
-static int32_t session_del_more(struct db *db, uint64_t session, uint64_t from)
+static int32_t run_del_more(struct db *db, uint64_t session, uint64_t from, uint64_t upto)
 {
     for (;;) {
-        sqlite3_stmt *s = bind2(db, S_SESSION_MORE, session, from);
-        int rc = sqlite3_step(s);
-        int32_t r = db_status(db, rc);
+        sqlite3_stmt *s = bind2(db, S_RUN_MORE, session, from);
+        int32_t r;
+        int rc;
 
+        sqlite3_bind_int64(s, 3, (int64_t)upto);
+        rc = sqlite3_step(s);
+        r = db_status(db, rc);
         from = (uint64_t)sqlite3_column_int64(s, 0);
         sqlite3_reset(s);
         if (r != PIGEON_OK || rc != SQLITE_ROW)
             return r;
-        r = queue_del(db, session, from);
+        r = row_del(db, session, from);
         if (r != PIGEON_OK)
             return r;
     }
+}
+
+/* All of a session's rows from one number up to another, between which there are no others of it.
+ */
+static int32_t run_del(struct db *db, uint64_t session, uint64_t from, uint64_t upto)
+{
+    int32_t r;
+
+    if (from == upto)
+        return row_del(db, session, from);
+    r = run3(db, S_RUN_DEL, session, from, upto);
+    if (r == PIGEON_OK)
+        r = run3(db, S_RUN_DEL_INLINE, session, from, upto);
+    return r == PIGEON_OK ? run_del_more(db, session, from, upto) : r;
 }
 
 static int32_t session_del(struct db *db, uint64_t session)
 {
     static const enum statement all[] = { S_SESSION_DEL, S_SESSION_DEL_SUBS, S_SESSION_DEL_IN,
                                           S_WILL_DEL };
-    uint64_t *first = numbers_find(&db->sessions, session), from;
+    const struct queue *q = ledger_find(&db->ledger, session);
+    uint64_t from, upto = 0;
     int32_t r = PIGEON_OK;
 
-    if (!first)
+    if (!q)
         return PIGEON_OK;
-    from = *first;
-    numbers_drop(&db->sessions, session);
     for (uint32_t i = 0; i < PIGEON_COUNT(all) && r == PIGEON_OK; i++)
         r = run1(db, all[i], session);
-    if (r != PIGEON_OK || from == QUEUE_EMPTY)
-        return r;
-    r = run2(db, S_SESSION_DEL_QUEUE, session, from);
-    if (r == PIGEON_OK)
-        r = run2(db, S_SESSION_DEL_INLINE, session, from);
-    return r == PIGEON_OK ? session_del_more(db, session, from) : r;
+    while (r == PIGEON_OK && ledger_next(q, upto, &from, &upto))
+        r = run_del(db, session, from, upto);
+    return r == PIGEON_OK ? noted(ledger_drop_session(&db->ledger, session)) : r;
 }
 
 /* ---- the queue ------------------------------------------------------------------------------- */
@@ -118,16 +136,20 @@ static void bind_rcpt(sqlite3_stmt *s, int at, const pigeon_rcpt *to)
     bind_bytes(s, at + 4, ids);
 }
 
+/* To a recipient that exists and does not have it. */
 static int32_t add_beside(struct db *db, uint64_t pos, const pigeon_rcpt *to, uint32_t *r_added)
 {
     sqlite3_stmt *s = db->stmt[S_RCPT_ADD];
+    struct queue *q = ledger_find(&db->ledger, to->session);
     int32_t r;
 
+    if (!q || ledger_has(q, pos))
+        return PIGEON_OK;
     sqlite3_bind_int64(s, 1, (int64_t)pos);
     bind_rcpt(s, 2, to);
     r = db_run(db, S_RCPT_ADD);
-    *r_added += r == PIGEON_OK && has_changed(db);
-    return r;
+    *r_added += r == PIGEON_OK;
+    return r == PIGEON_OK ? noted(ledger_add(&db->ledger, q, pos)) : r;
 }
 
 /* The message stands in the queue already: only recipients that it does not have are added. */
@@ -136,17 +158,8 @@ static int32_t add_again(struct db *db, const pigeon_op *op)
     uint32_t added = 0;
     int32_t r = PIGEON_OK;
 
-    for (uint32_t i = 0; i < op->nrcpts && r == PIGEON_OK; i++) {
-        const pigeon_rcpt *to = op_rcpt(op, i);
-        bool has = true;
-
-        if (!numbers_find(&db->sessions, to->session))
-            continue;
-        bind2(db, S_QUEUE_HAS, op->pos, to->session);
-        r = db_has(db, S_QUEUE_HAS, &has);
-        if (r == PIGEON_OK && !has)
-            r = add_beside(db, op->pos, to, &added);
-    }
+    for (uint32_t i = 0; i < op->nrcpts && r == PIGEON_OK; i++)
+        r = add_beside(db, op->pos, op_rcpt(op, i), &added);
     return r == PIGEON_OK && added ? run2(db, S_QUEUE_MORE, op->pos, added) : r;
 }
 
@@ -156,14 +169,9 @@ static void count_there(struct db *db, const pigeon_op *op, uint32_t *r_n, uint3
 {
     *r_n = 0;
     for (uint32_t i = 0; i < op->nrcpts; i++) {
-        uint64_t *first = numbers_find(&db->sessions, op_rcpt(op, i)->session);
-
-        if (!first) {
+        if (!ledger_find(&db->ledger, op_rcpt(op, i)->session))
             ++*r_gone;
-            continue;
-        }
-        numbers_note_first(first, op->pos);
-        if ((*r_n)++ == 0)
+        else if ((*r_n)++ == 0)
             *r_first = i;
     }
 }
@@ -186,15 +194,18 @@ static int32_t queue_add(struct db *db, const pigeon_op *op, uint32_t *r_gone)
         return r;
     if (!has_changed(db))
         return add_again(db, op);
-    if (n == 1)
-        return PIGEON_OK;
-    for (uint32_t i = first + 1; i < op->nrcpts && r == PIGEON_OK; i++) {
-        const pigeon_rcpt *to = op_rcpt(op, i);
-
-        if (to->session != op_rcpt(op, first)->session && numbers_find(&db->sessions, to->session))
-            r = add_beside(db, op->pos, to, &added);
-    }
+    r = noted(
+        ledger_add(&db->ledger, ledger_find(&db->ledger, op_rcpt(op, first)->session), op->pos));
+    for (uint32_t i = first + 1; n > 1 && i < op->nrcpts && r == PIGEON_OK; i++)
+        r = add_beside(db, op->pos, op_rcpt(op, i), &added);
     return r == PIGEON_OK && added ? run2(db, S_QUEUE_MORE, op->pos, added) : r;
+}
+
+static bool queue_has(const struct db *db, uint64_t session, uint64_t pos)
+{
+    const struct queue *q = ledger_find(&db->ledger, session);
+
+    return q && ledger_has(q, pos);
 }
 
 static int32_t queue_upd(struct db *db, const pigeon_op *op)
@@ -202,6 +213,8 @@ static int32_t queue_upd(struct db *db, const pigeon_op *op)
     static const enum statement both[] = { S_QUEUE_UPD, S_RCPT_UPD };
     int32_t r = PIGEON_OK;
 
+    if (!queue_has(db, op->session, op->pos))
+        return PIGEON_OK;
     for (uint32_t i = 0; i < 2 && r == PIGEON_OK; i++) {
         sqlite3_stmt *s = bind2(db, both[i], op->pos, op->session);
 
@@ -214,7 +227,7 @@ static int32_t queue_upd(struct db *db, const pigeon_op *op)
     return r;
 }
 
-static int32_t queue_del(struct db *db, uint64_t session, uint64_t pos)
+static int32_t row_del(struct db *db, uint64_t session, uint64_t pos)
 {
     int32_t r = run2(db, S_QUEUE_DEL, pos, session);
 
@@ -230,42 +243,41 @@ static int32_t queue_del(struct db *db, uint64_t session, uint64_t pos)
     return r == PIGEON_OK ? run1(db, S_QUEUE_END, pos) : r;
 }
 
-static int32_t queue_has(struct db *db, uint64_t session, uint64_t pos, bool *r_has)
+static int32_t queue_del(struct db *db, uint64_t session, uint64_t pos)
 {
     int32_t r;
 
-    bind2(db, S_QUEUE_HAS, pos, session);
-    r = db_has(db, S_QUEUE_HAS, r_has);
-    if (r != PIGEON_OK || *r_has)
-        return r;
-    bind2(db, S_RCPT_HAS, pos, session);
-    return db_has(db, S_RCPT_HAS, r_has);
+    if (!queue_has(db, session, pos))
+        return PIGEON_OK;
+    r = row_del(db, session, pos);
+    return r == PIGEON_OK ? noted(ledger_del(&db->ledger, ledger_find(&db->ledger, session), pos))
+                          : r;
 }
 
 /* To a member that has the message already, or is gone, it only ends. */
 static int32_t queue_move(struct db *db, const pigeon_op *op, uint32_t *r_gone)
 {
     const pigeon_rcpt *to = op_rcpt(op, 0);
-    uint64_t *first = numbers_find(&db->sessions, to->session);
+    struct queue *from = ledger_find(&db->ledger, op->session);
+    struct queue *q = ledger_find(&db->ledger, to->session);
     uint32_t added = 0;
-    bool has = false;
-    int32_t r = queue_has(db, op->session, op->pos, &has);
+    int32_t r;
 
-    if (r != PIGEON_OK || !has)
-        return r;
-    *r_gone += !first;
-    if (first)
-        r = queue_has(db, to->session, op->pos, &has);
-    if (r != PIGEON_OK || !first || has)
-        return r == PIGEON_OK ? queue_del(db, op->session, op->pos) : r;
-    numbers_note_first(first, op->pos);
+    if (!from || !ledger_has(from, op->pos))
+        return PIGEON_OK;
+    *r_gone += !q;
+    if (!q || ledger_has(q, op->pos))
+        return queue_del(db, op->session, op->pos);
     sqlite3_stmt *s = bind2(db, S_QUEUE_MOVE, op->pos, op->session);
     bind_rcpt(s, 3, to);
     r = db_run(db, S_QUEUE_MOVE);
-    if (r != PIGEON_OK || has_changed(db))
-        return r;
-    r = run2(db, S_RCPT_DEL, op->pos, op->session);
-    return r == PIGEON_OK ? add_beside(db, op->pos, to, &added) : r;
+    if (r == PIGEON_OK && has_changed(db)) {
+        r = noted(ledger_add(&db->ledger, q, op->pos));
+    } else if (r == PIGEON_OK) {
+        r = run2(db, S_RCPT_DEL, op->pos, op->session);
+        r = r == PIGEON_OK ? add_beside(db, op->pos, to, &added) : r;
+    }
+    return r == PIGEON_OK ? noted(ledger_del(&db->ledger, from, op->pos)) : r;
 }
 
 /* ---- the rest -------------------------------------------------------------------------------- */
@@ -274,7 +286,7 @@ static int32_t sub_put(struct db *db, const pigeon_op *op)
 {
     sqlite3_stmt *s = db->stmt[S_SUB_PUT];
 
-    if (!numbers_find(&db->sessions, op->session))
+    if (!ledger_find(&db->ledger, op->session))
         return PIGEON_OK;
     sqlite3_bind_int64(s, 1, (int64_t)op->session);
     bind_sub(s, 2, op->key, op->sub);
@@ -285,7 +297,7 @@ static int32_t will_put(struct db *db, const pigeon_op *op)
 {
     sqlite3_stmt *s = db->stmt[S_WILL_PUT];
 
-    if (!numbers_find(&db->sessions, op->session))
+    if (!ledger_find(&db->ledger, op->session))
         return PIGEON_OK;
     sqlite3_bind_int64(s, 1, (int64_t)op->session);
     bind_bytes(s, 2, op->extra);
@@ -306,7 +318,7 @@ static int32_t by_key(struct db *db, enum statement st, const pigeon_op *op, boo
 
 static int32_t in_add(struct db *db, const pigeon_op *op)
 {
-    if (!numbers_find(&db->sessions, op->session))
+    if (!ledger_find(&db->ledger, op->session))
         return PIGEON_OK;
     return run2(db, S_IN_ADD, op->session, op->packet_id);
 }
@@ -351,7 +363,7 @@ int32_t db_has_target(void *self, const pigeon_op *op, bool *r_has)
     case PIGEON_OP_RETAIN_DEL: return by_key(db, S_RETAIN_HAS, op, r_has);
     case PIGEON_OP_QUEUE_UPD:
     case PIGEON_OP_QUEUE_DEL:
-    case PIGEON_OP_QUEUE_MOVE: return queue_has(db, op->session, op->pos, r_has);
+    case PIGEON_OP_QUEUE_MOVE: *r_has = queue_has(db, op->session, op->pos); return PIGEON_OK;
     case PIGEON_OP_IN_DEL:
         bind2(db, S_IN_HAS, op->session, op->packet_id);
         return db_has(db, S_IN_HAS, r_has);
@@ -361,7 +373,7 @@ int32_t db_has_target(void *self, const pigeon_op *op, bool *r_has)
         sqlite3_bind_int64(db->stmt[S_WILL_HAS], 1, (int64_t)op->session);
         return db_has(db, S_WILL_HAS, r_has);
     case PIGEON_OP_SESSION_DEL:
-    case PIGEON_OP_SESSION_OFF: *r_has = numbers_find(&db->sessions, op->session); return PIGEON_OK;
+    case PIGEON_OP_SESSION_OFF: *r_has = ledger_find(&db->ledger, op->session); return PIGEON_OK;
     default: return PIGEON_OK;
     }
 }

@@ -68,9 +68,11 @@ static const char *const texts[S_COUNT] = {
     [S_SESSION_DEL] = "DELETE FROM sessions WHERE session = ?1",
     [S_SESSION_DEL_SUBS] = "DELETE FROM subscriptions WHERE session = ?1",
     [S_SESSION_DEL_IN] = "DELETE FROM incoming WHERE session = ?1",
-    [S_SESSION_DEL_QUEUE] = "DELETE FROM queue WHERE pos >= ?2 AND session = ?1 AND more = 0",
-    [S_SESSION_DEL_INLINE] = "UPDATE queue SET session = NULL WHERE pos >= ?2 AND session = ?1",
-    [S_SESSION_MORE] = "SELECT pos FROM recipients WHERE pos >= ?2 AND session = ?1 LIMIT 1",
+    [S_RUN_DEL] = "DELETE FROM queue WHERE pos BETWEEN ?2 AND ?3 AND session = ?1 AND more = 0",
+    [S_RUN_DEL_INLINE] = "UPDATE queue SET session = NULL WHERE pos BETWEEN ?2 AND ?3 "
+                         "AND session = ?1",
+    [S_RUN_MORE] = "SELECT pos FROM recipients WHERE pos BETWEEN ?2 AND ?3 AND session = ?1 "
+                   "LIMIT 1",
     [S_SUB_PUT] = "REPLACE INTO subscriptions (session, " SUB_NAMES ") "
                   "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     [S_SUB_DEL] = "DELETE FROM subscriptions WHERE session = ?1 AND key = ?2",
@@ -81,7 +83,6 @@ static const char *const texts[S_COUNT] = {
     [S_QUEUE_ADD] = "INSERT INTO queue (pos, session, qos, retain, packet_id, state, share, ids, "
                     "more, " MSG_NAMES ") VALUES (?, ?, ?, ?, 0, 0, ?, ?, ?, " MSG_MARKS ") "
                     "ON CONFLICT (pos) DO NOTHING",
-    [S_QUEUE_HAS] = "SELECT 1 FROM queue WHERE pos = ?1 AND session = ?2",
     [S_QUEUE_MORE] = "UPDATE queue SET more = more + ?2 WHERE pos = ?1",
     [S_QUEUE_UPD] = "UPDATE queue SET packet_id = ?3, state = ?4 WHERE pos = ?1 AND session = ?2",
     [S_QUEUE_DEL] = "DELETE FROM queue WHERE pos = ?1 AND session = ?2 AND more = 0",
@@ -91,7 +92,6 @@ static const char *const texts[S_COUNT] = {
                      "state = 0, share = ?6, ids = ?7 WHERE pos = ?1 AND session = ?2",
     [S_RCPT_ADD] = "INSERT OR IGNORE INTO recipients (pos, session, qos, retain, packet_id, state, "
                    "share, ids) VALUES (?1, ?2, ?3, ?4, 0, 0, ?5, ?6)",
-    [S_RCPT_HAS] = "SELECT 1 FROM recipients WHERE pos = ?1 AND session = ?2",
     [S_RCPT_UPD] = "UPDATE recipients SET packet_id = ?3, state = ?4 "
                    "WHERE pos = ?1 AND session = ?2",
     [S_RCPT_DEL] = "DELETE FROM recipients WHERE pos = ?1 AND session = ?2",
@@ -114,7 +114,7 @@ static const char *const texts[S_COUNT] = {
     [S_SCAN_QUEUE_OF] =
         "SELECT " QUEUE_NAMES ", " RCPT_NAMES " FROM queue q LEFT JOIN recipients r "
         "ON q.more > 0 AND r.pos = q.pos AND r.session = ?1 "
-        "WHERE q.pos > ?2 AND (q.session = ?1 OR r.session IS NOT NULL) "
+        "WHERE q.pos BETWEEN ?2 AND ?3 AND (q.session = ?1 OR r.session IS NOT NULL) "
         "ORDER BY q.pos",
     [S_SCAN_IN] = "SELECT session, packet_id, " CLIENT " FROM incoming s "
                   "WHERE (session, packet_id) > (?1, ?2) ORDER BY session, packet_id",
@@ -183,20 +183,9 @@ static int32_t exec(struct db *db, const char *text)
 
 /* ---- transactions ---------------------------------------------------------------------------- */
 
-/* After a rollback that could not read them again. */
-static int32_t load_if_stale(struct db *db)
-{
-    int32_t r = db->is_stale ? db_load_sessions(db) : PIGEON_OK;
-
-    db->is_stale = r != PIGEON_OK;
-    return r;
-}
-
 static int32_t db_begin(void *self)
 {
-    int32_t r = load_if_stale(self);
-
-    return r == PIGEON_OK ? db_run(self, S_BEGIN) : r;
+    return db_run(self, S_BEGIN);
 }
 
 /* With `synchronous = NORMAL` a commit is written to the log and survives the process; whether it
@@ -221,11 +210,15 @@ static int32_t db_commit(void *self, uint32_t durability)
     struct db *db = self;
     int32_t r = db_run(db, S_COMMIT);
 
-    return r == PIGEON_OK && durability >= PIGEON_DURABILITY_DISK ? sync_log(db) : r;
+    if (r != PIGEON_OK)
+        return r;
+    ledger_commit(&db->ledger);
+    return durability >= PIGEON_DURABILITY_DISK ? sync_log(db) : PIGEON_OK;
 }
 
 static int32_t db_save(void *self)
 {
+    ledger_mark(&((struct db *)self)->ledger);
     return db_run(self, S_SAVE);
 }
 
@@ -233,7 +226,9 @@ static int32_t db_undo(void *self)
 {
     int32_t r = db_run(self, S_SAVE_UNDO);
 
-    return r == PIGEON_OK ? db_load_sessions(self) : r;
+    if (r == PIGEON_OK)
+        ledger_undo(&((struct db *)self)->ledger);
+    return r;
 }
 
 static int32_t db_settle(void *self)
@@ -247,32 +242,28 @@ static void db_rollback(void *self)
 
     if (!sqlite3_get_autocommit(db->sql))
         db_run(db, S_ROLLBACK);
-    db->is_stale = true;
-    load_if_stale(db);
+    ledger_rollback(&db->ledger);
 }
 
-static int32_t db_read(void *self, struct journal_cursor *c, struct journal_row *room,
-                       journal_row_fn row, void *arg)
+static struct ledger *db_ledger(void *self)
 {
-    int32_t r = load_if_stale(self);
-
-    return r == PIGEON_OK ? db_rows(self, c, room, row, arg) : r;
+    return &((struct db *)self)->ledger;
 }
 
-int32_t db_load_sessions(struct db *db)
+static int32_t load(struct db *db)
 {
     sqlite3_stmt *s = db->stmt[S_SCAN_SESSIONS];
     int rc;
     int32_t status;
 
-    numbers_fini(&db->sessions);
     sqlite3_bind_int64(s, 1, 0);
     while ((rc = sqlite3_step(s)) == SQLITE_ROW)
-        if (numbers_put(&db->sessions, (uint64_t)sqlite3_column_int64(s, 0)))
-            rc = SQLITE_NOMEM;
-    status = db_status(db, rc);
+        if (ledger_add_session(&db->ledger, (uint64_t)sqlite3_column_int64(s, 0)))
+            break;
+    status = rc == SQLITE_ROW ? PIGEON_E_NOMEM : db_status(db, rc);
     sqlite3_reset(s);
-    return status;
+    ledger_commit(&db->ledger);
+    return status == PIGEON_OK ? survey(db, &db->ledger, db_rows) : status;
 }
 
 /* ---- room and housekeeping ------------------------------------------------------------------- */
@@ -416,7 +407,7 @@ static int32_t open_all(struct db *db, int64_t cache_bytes)
     if (r == PIGEON_OK)
         r = prepare(db);
     if (r == PIGEON_OK)
-        r = db_load_sessions(db);
+        r = load(db);
     if (r != PIGEON_OK)
         return place_refuse(db->place, "the store cannot be opened");
     if (!place_open_reserve(db->place)) /* it is full, and says so when somebody wants to write */
@@ -431,7 +422,7 @@ static void db_close(void *self)
     for (uint32_t i = 0; i < S_COUNT; i++)
         sqlite3_finalize(db->stmt[i]);
     sqlite3_close(db->sql);
-    numbers_fini(&db->sessions);
+    ledger_fini(&db->ledger);
     free(db);
 }
 
@@ -468,7 +459,8 @@ const struct journal_engine db_engine = {
     .settle = db_settle,
     .commit = db_commit,
     .rollback = db_rollback,
-    .rows = db_read,
+    .rows = db_rows,
+    .ledger = db_ledger,
     .tidy = db_tidy,
     .has_room = db_has_room,
 };

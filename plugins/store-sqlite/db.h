@@ -6,8 +6,7 @@
  * further recipients have rows of their own. Each row carries a checksum of what never changes in
  * it. */
 #pragma once
-#include "journal.h"
-#include "numbers.h"
+#include "survey.h"
 #include <sqlite3.h>
 
 #define DB_FORMAT 2
@@ -24,15 +23,14 @@ enum statement {
     S_SESSION_DEL,
     S_SESSION_DEL_SUBS,
     S_SESSION_DEL_IN,
-    S_SESSION_DEL_QUEUE,
-    S_SESSION_DEL_INLINE,
-    S_SESSION_MORE,
+    S_RUN_DEL,
+    S_RUN_DEL_INLINE,
+    S_RUN_MORE,
     S_SUB_PUT,
     S_SUB_DEL,
     S_RETAIN_PUT,
     S_RETAIN_DEL,
     S_QUEUE_ADD,
-    S_QUEUE_HAS,
     S_QUEUE_MORE,
     S_QUEUE_UPD,
     S_QUEUE_DEL,
@@ -40,7 +38,6 @@ enum statement {
     S_QUEUE_END,
     S_QUEUE_MOVE,
     S_RCPT_ADD,
-    S_RCPT_HAS,
     S_RCPT_UPD,
     S_RCPT_DEL,
     S_IN_ADD,
@@ -67,10 +64,9 @@ struct db {
     struct place *place;
     sqlite3 *sql;
     sqlite3_stmt *stmt[S_COUNT];
-    struct numbers sessions; /* that exist; value: where its queue may begin */
+    struct ledger ledger;
     int64_t max_bytes;
     uint32_t wal_pages, checkpoint_at;
-    bool is_stale; /* `sessions` could not be read again after a rollback */
     bool salvage;  /* leave damaged rows out */
 };
 
@@ -80,8 +76,6 @@ int32_t db_status(struct db *db, int rc);
 int32_t db_run(struct db *db, enum statement s);
 /* Does the statement that has its values give a row? Resets it. */
 int32_t db_has(struct db *db, enum statement s, bool *r_has);
-/* After a rollback: what was in memory of the sessions is read again. */
-int32_t db_load_sessions(struct db *db);
 
 /* apply.c, rows.c: the engine's functions. */
 int32_t db_apply(void *db, const pigeon_op *op, uint32_t *r_gone);

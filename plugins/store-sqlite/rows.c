@@ -226,32 +226,34 @@ static int32_t own_row(const struct reading *r, sqlite3_stmt *s)
 {
     bool is_first = (uint64_t)sqlite3_column_int64(s, 1) == r->c->session;
 
-    r->c->at = (uint64_t)sqlite3_column_int64(s, 0);
+    r->c->after_pos = (uint64_t)sqlite3_column_int64(s, 0);
     if (!column_msg(s, 9, &r->room->msg))
-        return damaged(r->db, "queue", r->c->at);
-    return queue_row(r, s, is_first ? 1 : 9 + MSG_COLUMNS, r->c->at);
+        return damaged(r->db, "queue", r->c->after_pos);
+    return queue_row(r, s, is_first ? 1 : 9 + MSG_COLUMNS, r->c->after_pos);
 }
 
+/* Its own rows only: what stands between them is not looked at. */
 static int32_t read_queue_of(struct reading *r)
 {
     sqlite3_stmt *s = r->db->stmt[S_SCAN_QUEUE_OF];
-    const uint64_t *first = numbers_find(&r->db->sessions, r->c->session);
-    uint64_t session = r->c->session;
-    uint64_t after = r->c->at > r->c->after_pos ? r->c->at : r->c->after_pos;
+    const struct queue *q = ledger_find(&r->db->ledger, r->c->session);
     int32_t status = PIGEON_OK;
-    int rc = SQLITE_DONE;
+    uint64_t from, upto;
 
-    if (!first || *first == QUEUE_EMPTY)
-        return PIGEON_OK;
-    if (*first && *first - 1 > after)
-        after = *first - 1;
-    sqlite3_bind_int64(s, 1, (int64_t)session);
-    sqlite3_bind_int64(s, 2, (int64_t)after);
-    while (status == PIGEON_OK && (rc = sqlite3_step(s)) == SQLITE_ROW)
-        status = own_row(r, s);
-    if (status == PIGEON_OK)
-        status = db_status(r->db, rc);
-    sqlite3_reset(s);
+    while (q && status == PIGEON_OK && ledger_next(q, r->c->after_pos, &from, &upto)) {
+        int rc = SQLITE_DONE;
+
+        sqlite3_bind_int64(s, 1, (int64_t)r->c->session);
+        sqlite3_bind_int64(s, 2, (int64_t)from);
+        sqlite3_bind_int64(s, 3, (int64_t)upto);
+        while (status == PIGEON_OK && (rc = sqlite3_step(s)) == SQLITE_ROW)
+            status = own_row(r, s);
+        if (status == PIGEON_OK) {
+            status = db_status(r->db, rc);
+            r->c->after_pos = upto;
+        }
+        sqlite3_reset(s);
+    }
     return status;
 }
 

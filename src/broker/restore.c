@@ -51,6 +51,13 @@ static void on_session(void *ctx, const pigeon_op *op)
     struct broker *b = r->broker;
     struct str id = str_make(op->client.ptr, op->client.len);
     struct shard *s = &b->shards[broker_home(b, id)];
+    if (op->session == STORE_UNFINISHED_SESSION) {
+        log_error(b->log, "store_unfinished",
+                  LZ("reason", "a load into this store has not come to its end"),
+                  LZ("help", "repeat 'pigeond store load' or 'store convert', which begins anew"));
+        r->error = -EIO;
+        return;
+    }
     struct known *k = calloc(1, sizeof(*k));
     struct session *session = session_find(s, id);
     if (session && session->number > op->session) { /* an earlier life that was not deleted */
@@ -130,6 +137,32 @@ static void on_queue(void *ctx, const pigeon_op *op)
         b->ids_upto = op->pos;
 }
 
+/* In the place of all rows of a queue. */
+static void on_sum(void *ctx, const pigeon_op *op)
+{
+    struct restore *r = ctx;
+    struct known *k = known_live(r, op->session);
+    pigeon_queue_sum sum = { 0 };
+    if (op->pos > r->last_pos)
+        r->last_pos = op->pos;
+    memcpy(&sum, op->extra.ptr, op->extra.len < sizeof(sum) ? op->extra.len : sizeof(sum));
+    if (!k || !sum.rows)
+        return;
+    struct backlog *b = &k->session->backlog;
+    b->state = BACKLOG_STORED; /* read from the beginning when its client comes back */
+    b->n_stored = sum.rows;
+    b->stored_bytes =
+        sum.bytes + sum.rows * (sizeof(struct message) + 5); /* as message_new counts */
+    b->ids_upto = sum.last_id_pos;
+}
+
+/* A store may have no quick way to say what waits for whom. */
+static int restore_queues(struct restore *r)
+{
+    int e = store_scan_all(r->broker->hooks, PIGEON_SCAN_SUMS, on_sum, r);
+    return e == -ENOTSUP ? store_scan_all(r->broker->hooks, PIGEON_SCAN_QUEUE, on_queue, r) : e;
+}
+
 static void on_in(void *ctx, const pigeon_op *op)
 {
     struct restore *r = ctx;
@@ -190,11 +223,8 @@ int broker_restore(struct broker *b)
         uint32_t what;
         void (*row)(void *ctx, const pigeon_op *op);
     } kinds[] = {
-        { PIGEON_SCAN_SESSIONS, on_session },
-        { PIGEON_SCAN_SUBS, on_sub },
-        { PIGEON_SCAN_RETAINED, on_retained },
-        { PIGEON_SCAN_QUEUE, on_queue },
-        { PIGEON_SCAN_IN, on_in },
+        { PIGEON_SCAN_SESSIONS, on_session },  { PIGEON_SCAN_SUBS, on_sub },
+        { PIGEON_SCAN_RETAINED, on_retained }, { PIGEON_SCAN_IN, on_in },
         { PIGEON_SCAN_WILLS, on_will },
     };
     struct restore r = { .broker = b };
@@ -204,6 +234,8 @@ int broker_restore(struct broker *b)
         if (e)
             r.error = e;
     }
+    if (!r.error)
+        r.error = restore_queues(&r);
     if (!r.error) {
         if (r.last_session >= atomic_load(&b->next_session))
             atomic_store(&b->next_session, r.last_session + 1);

@@ -40,7 +40,7 @@ struct store_case {
 
 /* A row as it was handed over, in memory of its own. */
 struct seen {
-    uint32_t kind, sub_id, n_ids, payload_len, msg_flags;
+    uint32_t kind, sub_id, n_ids, payload_len, extra_len, msg_flags;
     uint64_t session, pos, msg_n;
     int64_t due_in_ms, expires_ms, received_ms;
     uint16_t packet_id;

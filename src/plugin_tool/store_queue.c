@@ -389,6 +389,65 @@ static void a_message_for_ten_thousand_is_one_op(void **state)
     assert_int_equal(scan(r, PIGEON_SCAN_QUEUE, 5000), 1);
 }
 
+static void expect_sum(const struct rig *r, uint64_t session, uint64_t pos, uint64_t rows,
+                       uint64_t last_id_pos)
+{
+    const struct seen *seen = NULL;
+    pigeon_queue_sum sum;
+
+    for (uint32_t i = 0; i < r->n_rows; i++)
+        if (r->rows[i].session == session)
+            seen = &r->rows[i];
+    assert_non_null(seen);
+    assert_true(seen->extra_len >= sizeof(sum));
+    memcpy(&sum, seen->extra, sizeof(sum));
+    assert_true(session ? seen->pos == pos : seen->pos >= pos);
+    assert_int_equal(sum.size, sizeof(sum));
+    assert_int_equal(sum.rows, rows);
+    if (session) {
+        assert_int_equal(sum.bytes, rows * strlen("queue/topicm"));
+        assert_int_equal(sum.last_id_pos, last_id_pos);
+    }
+}
+
+/* Or the store has no such scan. */
+static void sums_are_the_queues_in_short(void **state)
+{
+    struct rig *r = *state;
+    pigeon_scan like = { .what = PIGEON_SCAN_SUMS };
+    int32_t status;
+
+    two_sessions(r);
+    session_put(r, 3, "c"); /* nothing waits for it */
+    fill(r, 1, 3);
+    queue_add(r, 4, "m");
+    rcpt(r, 1, 1);
+    rcpt(r, 2, 1);
+    queue_upd(r, 1, 2, 9, PIGEON_QUEUE_SENT);
+    commit_ok(r);
+    if (rig_is_lasting(r)) {
+        rig_destroy(r);
+        rig_create(r);
+    }
+    status = scan_with(r, &like);
+    if (status == PIGEON_E_NOTSUP)
+        return;
+    assert_int_equal(status, PIGEON_OK);
+    assert_int_equal(r->n_rows, 3);
+    assert_int_equal(r->rows[0].session, 0);
+    expect_sum(r, 0, 4, 5, 0);
+    expect_sum(r, 1, 4, 4, 2);
+    expect_sum(r, 2, 4, 1, 0);
+    queue_op(r, PIGEON_OP_QUEUE_DEL, 1, 2);
+    queue_op(r, PIGEON_OP_QUEUE_DEL, 2, 4);
+    commit_ok(r);
+    r->credit_step = 1;
+    assert_int_equal(scan_with(r, &like), PIGEON_OK);
+    assert_int_equal(r->n_rows, 2);
+    expect_sum(r, 0, 4, 3, 0);
+    expect_sum(r, 1, 4, 3, 0);
+}
+
 const struct store_case queue_cases[] = {
     CASE(a_queue_comes_back_in_order_of_arrival),
     CASE(each_recipient_has_its_own_qos_flags_and_identifiers),
@@ -407,5 +466,6 @@ const struct store_case queue_cases[] = {
     CASE(a_move_to_a_session_that_is_gone_ends_the_message),
     CASE(a_long_queue_is_streamed_within_its_credit),
     CASE(a_message_for_ten_thousand_is_one_op),
+    CASE(sums_are_the_queues_in_short),
 };
 const size_t n_queue_cases = PIGEON_COUNT(queue_cases);

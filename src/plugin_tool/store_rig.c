@@ -187,6 +187,7 @@ static void see(const pigeon_op *o, struct seen *s)
     s->client = dup_text(o->client.ptr, o->client.len);
     s->key = dup_text(o->key.ptr, o->key.len);
     s->extra = dup_text(o->extra.ptr, o->extra.len);
+    s->extra_len = o->extra.len;
     if (o->msg) {
         s->msg_n = o->msg->id.n;
         s->msg_qos = o->msg->qos;
