@@ -14,6 +14,14 @@ static const struct option long_options[] = {
     { NULL, 0, NULL, 0 },
 };
 
+static const struct option store_options[] = {
+    { "config", required_argument, NULL, 'c' },
+    { "option", required_argument, NULL, 'o' },
+    { "to", required_argument, NULL, 'T' },
+    { "help", no_argument, NULL, 'h' },
+    { NULL, 0, NULL, 0 },
+};
+
 static int complain(FILE *err, const char *what, const char *about)
 {
     fprintf(err, "pigeond: %s%s%s%s\nTry 'pigeond --help'.\n", what, *about ? " '" : "", about,
@@ -43,11 +51,41 @@ static int take(int letter, char *const *argv, FILE *err, struct args *args)
         return 0;
     case 'p': return read_port(optarg, err, args);
     case 't': args->test = true; return 0;
+    case 'T': args->to = optarg; return 0;
     case 'V': args->version = true; return 0;
     case 'h': args->help = true; return 0;
     case ':': return complain(err, "a value is missing after", argv[optind - 1]);
     default: return complain(err, "unknown option", argv[optind - 1]);
     }
+}
+
+/* `pigeond store COMMAND ...`: what is behind the command is left in *argc and *argv. */
+static int take_command(int *argc, char *const **argv, FILE *err, struct args *args)
+{
+    static const char *const commands[] = { "check", "dump", "load", "convert" };
+    if (*argc < 2 || strcmp((*argv)[1], "store") != 0)
+        return 0;
+    const char *given = *argc > 2 ? (*argv)[2] : "";
+    if (strcmp(given, "-h") == 0 || strcmp(given, "--help") == 0) {
+        args->help = true;
+        return 0;
+    }
+    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+        if (strcmp(commands[i], given) == 0)
+            args->store = commands[i];
+    if (!args->store)
+        return complain(err, "store needs check, dump, load or convert, not", given);
+    *argc -= 2;
+    *argv += 2;
+    return 0;
+}
+
+static int check_command(const struct args *args, FILE *err)
+{
+    bool converts = args->store && strcmp(args->store, "convert") == 0;
+    if (converts && !args->to && !args->help)
+        return complain(err, "store convert needs --to STORE", "");
+    return args->to && !converts ? complain(err, "--to belongs to store convert", "") : 0;
 }
 
 int args_parse(int argc, char *const *argv, FILE *err, struct args *r_args)
@@ -56,16 +94,21 @@ int args_parse(int argc, char *const *argv, FILE *err, struct args *r_args)
     args.files = calloc((size_t)argc + 1, sizeof(*args.files));
     args.options = calloc((size_t)argc + 1, sizeof(*args.options));
     int result = args.files && args.options ? 0 : -ENOMEM;
+    if (!result)
+        result = take_command(&argc, &argv, err, &args);
     optind = 0; /* glibc: start anew, also its inner state */
     opterr = 0;
     while (!result && !args.help) {
-        int letter = getopt_long(argc, argv, "+:c:tp:o:Vh", long_options, NULL);
+        int letter = args.store ? getopt_long(argc, argv, "+:c:o:h", store_options, NULL)
+                                : getopt_long(argc, argv, "+:c:tp:o:Vh", long_options, NULL);
         if (letter == -1)
             break;
         result = take(letter, argv, err, &args);
     }
     if (!result && !args.help && optind < argc)
         result = complain(err, "unexpected argument", argv[optind]);
+    if (!result)
+        result = check_command(&args, err);
     if (result)
         args_fini(&args);
     else
@@ -83,6 +126,8 @@ void args_fini(struct args *args)
 void args_help(FILE *out)
 {
     fputs("Usage: pigeond [-c FILE]... [-o KEY=VALUE]... [-p PORT] [-t]\n"
+          "       pigeond store check|dump|load [-c FILE]... [-o KEY=VALUE]...\n"
+          "       pigeond store convert --to STORE [-c FILE]... [-o KEY=VALUE]...\n"
           "\n"
           "The MQTT broker, in the foreground, logging to stderr. Without -c it listens on\n"
           "127.0.0.1:1883 only, lets anybody in there, and keeps everything in memory.\n"
@@ -96,13 +141,19 @@ void args_help(FILE *out)
           "\n"
           "SIGHUP reads the configuration again, SIGTERM and SIGINT stop the broker.\n"
           "\n"
+          "While the broker does not run, for the store that the configuration names:\n"
+          "  store check              read all of it, count the rows, name the bad ones\n"
+          "  store dump               write all of it to stdout, a line of JSON for each row\n"
+          "  store load               read such lines from stdin into a store that is empty\n"
+          "  store convert --to NAME  copy all of it into another store, such as leveldb\n"
+          "\n"
           "Exit status:\n"
-          "  0  stopped as asked, or the test passed\n"
-          "  1  failed while running\n"
+          "  0  stopped as asked, or the test passed, or the store is in order\n"
+          "  1  failed while running; bad rows in the store, a bad line on stdin\n"
           "  2  command line not understood\n"
           "  3  configuration wrong\n"
           "  4  a plugin could not be checked, loaded or created\n"
           "  5  an address or port could not be opened\n"
-          "  6  the store could not be opened, read or written\n",
+          "  6  the store could not be opened, read or written; store load, convert: not empty\n",
           out);
 }

@@ -8,7 +8,7 @@
 /* Exit codes of pigeond, documented in --help and the manual page. */
 enum exit_code {
     EXIT_CODE_OK = 0,
-    EXIT_CODE_RUNTIME = 1, /* failed while running, or out of memory                    */
+    EXIT_CODE_RUNTIME = 1, /* failed while running, out of memory, store check: bad rows */
     EXIT_CODE_USAGE = 2,   /* command line not understood                               */
     EXIT_CODE_CONFIG = 3,  /* configuration wrong                                       */
     EXIT_CODE_PLUGIN = 4,  /* a plugin could not be checked, loaded or created          */
@@ -24,6 +24,8 @@ struct args {
     bool has_port;
     uint16_t port; /* -p; 0: any free one */
     bool test, version, help;
+    const char *store; /* `pigeond store COMMAND`: check, dump, load, convert; NULL: the broker */
+    const char *to;    /* --to of convert */
 };
 
 /* 0; -EINVAL with the reason printed to `err`; -ENOMEM. With --help or -V the rest is not looked

@@ -4,6 +4,7 @@
 #include "pigeond/print.h"
 #include "pigeond/server.h"
 #include "pigeond/settings.h"
+#include "pigeond/store_cmd.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
@@ -41,6 +42,8 @@ int main(int argc, char **argv)
         args_help(stdout);
     else if (args.version)
         code = show_version(&args);
+    else if (args.store)
+        code = store_cmd_run(&args);
     else
         code = args.test ? check_run(&args) : server_run(&args);
     args_fini(&args);
