@@ -4,51 +4,94 @@
 
 /* ---- checksums ------------------------------------------------------------------------------- */
 
-static uLong sum_bytes(uLong sum, const void *ptr, uint32_t len)
+/* Small pieces are gathered: what a call costs is more than what its bytes cost. */
+struct sum {
+    uLong crc;
+    uint32_t n;
+    Bytef gathered[256];
+};
+
+static void sum_put(struct sum *s, const void *ptr, uint32_t len)
 {
-    sum = crc32_z(sum, (const Bytef *)&len, sizeof(len));
-    return len ? crc32_z(sum, ptr, len) : sum;
+    if (s->n + len > sizeof(s->gathered)) {
+        s->crc = crc32_z(s->crc, s->gathered, s->n);
+        s->n = 0;
+    }
+    if (len > sizeof(s->gathered)) {
+        s->crc = crc32_z(s->crc, ptr, len);
+    } else if (len) {
+        memcpy(s->gathered + s->n, ptr, len);
+        s->n += len;
+    }
 }
 
-static uLong sum_number(uLong sum, uint64_t n)
+static void sum_bytes(struct sum *s, const void *ptr, uint32_t len)
 {
-    return crc32_z(sum, (const Bytef *)&n, sizeof(n));
+    sum_put(s, &len, sizeof(len));
+    sum_put(s, ptr, len);
+}
+
+static void sum_number(struct sum *s, uint64_t n)
+{
+    sum_put(s, &n, sizeof(n));
+}
+
+static void sum_begin(struct sum *s)
+{
+    s->crc = crc32_z(0, NULL, 0);
+    s->n = 0;
+}
+
+static int64_t sum_end(const struct sum *s)
+{
+    return (int64_t)crc32_z(s->crc, s->gathered, s->n);
 }
 
 static int64_t sum_of_msg(const pigeon_msg *m)
 {
-    uLong sum = sum_bytes(crc32_z(0, NULL, 0), m->topic.ptr, m->topic.len);
+    struct sum s;
 
-    sum = sum_bytes(sum, m->payload.ptr, m->payload.len);
-    sum = sum_bytes(sum, m->props.ptr, m->props.len);
-    sum = sum_bytes(sum, m->publisher.ptr, m->publisher.len);
-    sum = sum_bytes(sum, m->publisher_user.ptr, m->publisher_user.len);
-    sum = sum_number(sum, (uint64_t)m->qos << 16 | (uint64_t)m->retain << 8 | m->origin);
-    sum = sum_number(sum, (uint64_t)m->expires_ms);
-    sum = sum_number(sum, m->id.node);
-    sum = sum_number(sum, m->id.n);
-    if (m->received_ms || m->flags) /* rows of format 1 have neither */
-        sum = sum_number(sum_number(sum, (uint64_t)m->received_ms), m->flags);
-    return (int64_t)sum;
+    sum_begin(&s);
+    sum_bytes(&s, m->topic.ptr, m->topic.len);
+    sum_bytes(&s, m->payload.ptr, m->payload.len);
+    sum_bytes(&s, m->props.ptr, m->props.len);
+    sum_bytes(&s, m->publisher.ptr, m->publisher.len);
+    sum_bytes(&s, m->publisher_user.ptr, m->publisher_user.len);
+    sum_number(&s, (uint64_t)m->qos << 16 | (uint64_t)m->retain << 8 | m->origin);
+    sum_number(&s, (uint64_t)m->expires_ms);
+    sum_number(&s, m->id.node);
+    sum_number(&s, m->id.n);
+    if (m->received_ms || m->flags) { /* rows of format 1 have neither */
+        sum_number(&s, (uint64_t)m->received_ms);
+        sum_number(&s, m->flags);
+    }
+    return sum_end(&s);
 }
 
-static int64_t sum_of_sub(pigeon_str key, const pigeon_sub *s)
+static int64_t sum_of_sub(pigeon_str key, const pigeon_sub *sub)
 {
-    uLong sum = sum_bytes(crc32_z(0, NULL, 0), key.ptr, key.len);
+    struct sum s;
 
-    sum = sum_bytes(sum, s->filter.ptr, s->filter.len);
-    sum = sum_bytes(sum, s->effective.ptr, s->effective.len);
-    sum = sum_bytes(sum, s->share.ptr, s->share.len);
-    sum = sum_number(sum, s->id);
-    return (int64_t)sum_number(sum, (uint64_t)s->qos << 24 | (uint64_t)s->no_local << 16 |
-                                        (uint64_t)s->retain_as_published << 8 | s->retain_handling);
+    sum_begin(&s);
+    sum_bytes(&s, key.ptr, key.len);
+    sum_bytes(&s, sub->filter.ptr, sub->filter.len);
+    sum_bytes(&s, sub->effective.ptr, sub->effective.len);
+    sum_bytes(&s, sub->share.ptr, sub->share.len);
+    sum_number(&s, sub->id);
+    sum_number(&s, (uint64_t)sub->qos << 24 | (uint64_t)sub->no_local << 16 |
+                       (uint64_t)sub->retain_as_published << 8 | sub->retain_handling);
+    return sum_end(&s);
 }
 
 int64_t sum_of_session(uint64_t number, pigeon_str client, pigeon_bytes extra)
 {
-    uLong sum = sum_bytes(crc32_z(0, NULL, 0), client.ptr, client.len);
+    struct sum s;
 
-    return (int64_t)sum_number(sum_bytes(sum, extra.ptr, extra.len), number);
+    sum_begin(&s);
+    sum_bytes(&s, client.ptr, client.len);
+    sum_bytes(&s, extra.ptr, extra.len);
+    sum_number(&s, number);
+    return sum_end(&s);
 }
 
 /* ---- values ---------------------------------------------------------------------------------- */
