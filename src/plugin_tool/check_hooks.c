@@ -198,10 +198,12 @@ static void late_when_the_broker_stops(const struct check_case *c)
 {
     pigeon_mock *m = case_create(c, PIGEON_MOCK_SAME);
     struct check_input *in = check_input_new(m, INPUT_NORMAL);
-    pigeon_mock_ask *ask = pending(in, c, check_input_client(in));
+    pigeon_mock_client *client = check_input_client(in);
+    pigeon_mock_ask *ask = pending(in, c, client);
 
     isolate_at("stop with %s pending", subject_name(c->subject));
     pigeon_mock_cancel(ask, PIGEON_CANCEL_STOP);
+    pigeon_mock_client_gone(client);
     if (pigeon_mock_quiesce(m, CHECK_ANSWER_MS) == PIGEON_E_BUSY)
         isolate_fail("quiesce was not answered within %d ms", CHECK_ANSWER_MS);
     pigeon_mock_destroy(m);
