@@ -230,7 +230,7 @@ static void check_transport(struct builder *b, const struct node *map, struct co
 static void check_listener(struct builder *b, const struct node *map, struct config_listener *l)
 {
     check_transport(b, map, l);
-    const struct node *bind = node_get(map, "bind"), *tls = node_get(map, "tls");
+    const struct node *bind = node_get(map, "bind");
     const struct node_pair *port = node_get_pair(map, STR("port"));
     bool has_port = port || (b->input->has_port && l->port >= 0);
     if (!has_port && !node_get(map, "unix"))
@@ -239,11 +239,54 @@ static void check_listener(struct builder *b, const struct node *map, struct con
         diag_error(b->d, port->key->place, "a listener has either a 'port' or a 'unix' path");
     if (l->unix_path && bind)
         diag_error(b->d, bind->place, "a unix socket has no addresses");
-    if (tls && !b->input->has_tls)
-        diag_error(b->d, tls->place, "this build of pigeond has no TLS");
     for (uint32_t i = 0; bind && i < l->bind.n; i++)
         check_address(b, l->bind.items[i],
                       bind->kind == NODE_LIST && i < bind->n ? bind->items[i]->place : bind->place);
+}
+
+static void read_certificates(struct builder *b, const struct node *list, struct config_tls *tls)
+{
+    char what[80];
+    if (!list || node_is_null(list))
+        return;
+    if (list->kind != NODE_LIST) {
+        diag_error(b->d, list->place, "'certificates' must be a list of blocks, found %s",
+                   node_describe(list, what, sizeof(what)));
+        return;
+    }
+    tls->more = arena_array(&b->box->arena, list->n, sizeof(tls->more[0]));
+    if (!tls->more) {
+        no_memory(b);
+        return;
+    }
+    for (uint32_t i = 0; i < list->n; i++)
+        read_block(b, &core_tls_files, list->items[i], list->items[i]->place, &tls->more[i], NULL,
+                   NULL);
+    tls->n_more = list->n;
+}
+
+static void check_tls(struct builder *b, const struct node *map, const struct config_tls *tls)
+{
+    bool asks = tls->client_cert != CONFIG_CERT_NONE;
+    check_needs(b, map, "crl", tls->ca, "a 'ca'");
+    check_needs(b, map, "identity", asks || tls->identity == CONFIG_ID_NONE,
+                "'client_cert: required' or 'optional'");
+    check_needs(b, map, "client_cert", !asks || tls->ca,
+                "a 'ca': who signs the certificates of clients");
+    check_needs(b, map, "ca", !tls->ca || asks, "'client_cert: required' or 'optional'");
+}
+
+static void read_tls(struct builder *b, const struct node_pair *pair, struct config_tls *tls)
+{
+    const struct node *map = pair ? pair->value : NULL;
+    if (!map || node_is_null(map))
+        return;
+    tls->on = true;
+    read_block(b, &core_tls, map, pair->key->place, tls, NULL, NULL);
+    if (map->kind != NODE_MAP)
+        return;
+    read_certificates(b, node_get(map, "certificates"), tls);
+    check_tls(b, map, tls);
 }
 
 static void read_listener(struct builder *b, const struct node *map, struct config_listener *l)
@@ -252,6 +295,7 @@ static void read_listener(struct builder *b, const struct node *map, struct conf
     l->place = map->place;
     read_block(b, &core_listener, map, map->place, l, "bind", &l->bind_written);
     read_chains(b, node_get(map, "chains"), &l->chains);
+    read_tls(b, node_get_pair(map, STR("tls")), &l->tls);
     if (map->kind == NODE_MAP)
         check_listener(b, map, l);
     if (l->unix_path)

@@ -131,9 +131,10 @@ int config_check_open(const struct config *config, bool has_auth, struct diag *d
     for (uint32_t i = 0; i < config->n_listeners; i++) {
         const struct config_listener *l = &config->listeners[i];
         const struct config_chain *chain = config_chain(config, l, CONFIG_AUTHENTICATE);
-        bool decided = l->allow_anonymous != CONFIG_TRI_AUTO ||
-                       config->allow_anonymous != CONFIG_TRI_AUTO || chain->n_entries ||
-                       (has_auth && !chain->written);
+        bool decided =
+            l->allow_anonymous != CONFIG_TRI_AUTO || config->allow_anonymous != CONFIG_TRI_AUTO ||
+            chain->n_entries || (has_auth && !chain->written) ||
+            (l->tls.client_cert == CONFIG_CERT_REQUIRED && l->tls.identity != CONFIG_ID_NONE);
         for (uint32_t k = 0; k < l->bind.n && !decided; k++) {
             if (config_is_loopback(l->bind.items[k]))
                 continue;

@@ -27,6 +27,9 @@ enum config_bus_down { CONFIG_LOCAL, CONFIG_REFUSE };
 enum config_durability_level { CONFIG_MEMORY, CONFIG_OS, CONFIG_DISK };
 enum config_protocol { CONFIG_MQTT, CONFIG_WEBSOCKET };
 enum config_proxy { CONFIG_PROXY_NO, CONFIG_PROXY_YES, CONFIG_PROXY_REQUIRED };
+enum config_client_cert { CONFIG_CERT_NONE, CONFIG_CERT_OPTIONAL, CONFIG_CERT_REQUIRED };
+enum config_identity { CONFIG_ID_NONE, CONFIG_ID_CN, CONFIG_ID_SUBJECT, CONFIG_ID_SAN };
+enum config_tls_version { CONFIG_TLS_1_2, CONFIG_TLS_1_3 };
 enum config_run { CONFIG_INLINE, CONFIG_WORKER };
 enum config_on_deadline { CONFIG_DEADLINE_DENY, CONFIG_DEADLINE_NEXT };
 enum config_queue_policy { CONFIG_DROP_NEWEST, CONFIG_DROP_OLDEST, CONFIG_QUEUE_DISCONNECT };
@@ -63,6 +66,24 @@ struct config_chains {
     struct config_chain of[CONFIG_N_CHAINS];
 };
 
+struct config_tls_files {
+    const char *cert; /* NULL: not set, as in a block that has none */
+    const char *key;  /* NULL: in the same file */
+};
+
+struct config_tls {
+    bool on; /* the listener has a block of this name */
+    struct config_tls_files own;
+    struct config_tls_files *more; /* for other names of the server */
+    uint32_t n_more;
+    const char *ca, *crl;
+    enum config_client_cert client_cert;
+    enum config_identity identity;
+    enum config_tls_version min_version;
+    const char *ciphers, *suites; /* NULL: OpenSSL's own */
+    bool tickets;
+};
+
 struct config_listener {
     const char *name; /* written, or "mqtt-1883", "websocket-9001", "mqtt-/run/x.sock" */
     int64_t port;     /* 0: any free port; -1: `unix_path` is set */
@@ -73,7 +94,7 @@ struct config_listener {
     const char *owner;     /* of the socket file, names or numbers; NULL: whoever we are */
     const char *group;
     enum config_protocol protocol;
-    const char *tls;            /* JSON text, NULL: none */
+    struct config_tls tls;
     const char *path;           /* of the WebSocket; NULL: any */
     struct config_list origins; /* "*": any; empty: the host that was asked for */
     enum config_proxy proxy_protocol;
@@ -180,7 +201,6 @@ struct config_input {
     uint32_t n_overrides;
     bool has_port; /* `port` takes the place of the one of the first TCP listener */
     uint16_t port; /* 0: any free one */
-    bool has_tls;  /* this build can serve `tls:`; false: a listener with it is an error */
 };
 
 /* Reads, merges, checks. 0; -EINVAL: something is wrong, all of it is in `d`; -ENOMEM. Reads files,

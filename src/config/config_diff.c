@@ -1,6 +1,7 @@
 #include "config/config_priv.h"
 #include "config/tables.h"
 #include <errno.h>
+#include <inttypes.h>
 
 struct differ {
     config_diff_fn fn;
@@ -135,6 +136,21 @@ static const struct config_listener *find_listener(const struct config *c, const
     return NULL;
 }
 
+/* Files that come, go or move show as what the first ones are. */
+static void diff_tls(struct differ *x, const char *name, const struct config_tls *a,
+                     const struct config_tls *b)
+{
+    char where[160];
+    snprintf(where, sizeof(where), "%.80stls.", name);
+    diff_block(x, &core_tls, "listeners.", where, a, b);
+    for (uint32_t i = 0; i < a->n_more || i < b->n_more; i++) {
+        static const struct config_tls_files none;
+        snprintf(where, sizeof(where), "%.80stls.certificates.%" PRIu32 ".", name, i);
+        diff_block(x, &core_tls_files, "listeners.", where, i < a->n_more ? &a->more[i] : &none,
+                   i < b->n_more ? &b->more[i] : &none);
+    }
+}
+
 /* Listeners are known by name. */
 static void diff_listeners(struct differ *x, const struct config *a, const struct config *b)
 {
@@ -145,6 +161,7 @@ static void diff_listeners(struct differ *x, const struct config *a, const struc
         snprintf(name, sizeof(name), "%.70s.", l->name);
         if (m) {
             diff_block(x, &core_listener, "listeners.", name, l, m);
+            diff_tls(x, name, &l->tls, &m->tls);
             diff_chains(x, "listeners.", name, &l->chains, &m->chains);
             continue;
         }

@@ -118,6 +118,12 @@ int config_write_doc(FILE *out)
           "the broker for this listener.\n",
           out);
     write_table(out, &core_listener);
+    fputs("\n### `tls`\n\nA block of a listener: it speaks TLS, `protocol: websocket` becomes "
+          "`wss`. `certificates: [{ cert: FILE, key: FILE }]` has\nmore for other names of the "
+          "server; a client gets the one that is made out to the name it asks for, else the first."
+          "\n",
+          out);
+    write_table(out, &core_tls);
     fputs("\n## `plugins`\n\n`plugins: { NAME: { ... } }`. The plugin's own options stand under "
           "`options`; `pigeon-plugin doc FILE.so`\nprints them, and they are checked like "
           "everything here.\n",

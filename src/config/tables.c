@@ -217,8 +217,6 @@ static const struct core_option listener_rows[] = {
         "Group of the unix socket, a name or a number."),
     LIS("protocol", protocol, ENUM, RELOAD, "mqtt", "mqtt|websocket", NO_RANGE, 0,
         "What is spoken on it."),
-    LIS("tls", tls, TREE, 0, NULL, NULL, NO_RANGE, 0,
-        "Reserved for TLS; refused where it is not built in."),
     LIS("path", path, STRING, RELOAD, NULL, NULL, RANGE(1, 1024), 0,
         "Path of the WebSocket, such as `/mqtt`; any other gets 404. Not set: every path."),
     LIS("origins", origins, LIST, RELOAD, NULL, NULL, RANGE(1, 1000), CORE_ORIGINS,
@@ -236,6 +234,43 @@ static const struct core_option listener_rows[] = {
         "Connections of this listener."),
     LIS("allow_anonymous", allow_anonymous, ENUM, RELOAD, "auto", "auto|true|false", NO_RANGE, 0,
         "As the option of the same name at the top, which `auto` refers to."),
+};
+
+#define FIL(name, field, ...) ROW(config_tls_files, name, field, __VA_ARGS__)
+static const struct core_option tls_files_rows[] = {
+    FIL("cert", cert, PATH, RELOAD | PIGEON_O_REQUIRED, NULL, NULL, NO_RANGE, 0,
+        "PEM file of the certificate, followed by those that lead to its CA."),
+    FIL("key", key, PATH, RELOAD, NULL, NULL, NO_RANGE, 0,
+        "PEM file of its key, without a password. Not set: it is in the same file."),
+};
+
+#define TLS(name, field, ...) ROW(config_tls, name, field, __VA_ARGS__)
+static const struct core_option tls_rows[] = {
+    TLS("cert", own.cert, PATH, RELOAD | PIGEON_O_REQUIRED, NULL, NULL, NO_RANGE, 0,
+        "PEM file of the server's certificate, followed by those that lead to its CA. Read again "
+        "at every reload, as all files here; connections that are there stay."),
+    TLS("key", own.key, PATH, RELOAD, NULL, NULL, NO_RANGE, 0,
+        "PEM file of its key, without a password. Not set: it is in the same file."),
+    TLS("ca", ca, PATH, RELOAD, NULL, NULL, NO_RANGE, 0,
+        "PEM file, or directory made by `openssl rehash`, of who signs the clients' certificates."),
+    TLS("crl", crl, PATH, RELOAD, NULL, NULL, NO_RANGE, 0,
+        "PEM file with what they have revoked: a list of each CA in a client's chain."),
+    TLS("client_cert", client_cert, ENUM, RELOAD, "none", "none|optional|required", NO_RANGE, 0,
+        "Whether clients show a certificate. One that is not of `ca`, has expired or is revoked "
+        "ends the connection in any case."),
+    TLS("identity", identity, ENUM, RELOAD, "none", "none|cn|subject|san", NO_RANGE, 0,
+        "What in the client's certificate is its user name, in place of what CONNECT says: the "
+        "common name, the whole subject, or the first e-mail address, DNS name or URI. Who has "
+        "none, or one with control characters in it, is refused."),
+    TLS("min_version", min_version, ENUM, RELOAD, "1.2", "1.2|1.3", NO_RANGE, 0,
+        "Oldest version of TLS that is spoken."),
+    TLS("ciphers", ciphers, STRING, RELOAD, NULL, NULL, RANGE(1, 4096), 0,
+        "OpenSSL's list of ciphers for TLS 1.2. Not set: its own."),
+    TLS("suites", suites, STRING, RELOAD, NULL, NULL, RANGE(1, 4096), 0,
+        "Its list of cipher suites for TLS 1.3. Not set: its own."),
+    TLS("tickets", tickets, BOOL, RELOAD, "true", NULL, NO_RANGE, 0,
+        "Let clients that come back skip most of the handshake; never where they show a "
+        "certificate. Keys change every 12 hours and outlive a reload."),
 };
 
 #define PLU(name, field, ...) ROW(config_plugin, name, field, __VA_ARGS__)
@@ -297,7 +332,8 @@ uint32_t core_section_flags(const char *key)
 static const char *const top_sections[] = { "include",    "listeners", "plugins", "chains",
                                             "durability", "limits",    "log",     NULL };
 static const char *const durability_sections[] = { "filters", NULL };
-static const char *const listener_sections[] = { "chains", NULL };
+static const char *const listener_sections[] = { "chains", "tls", NULL };
+static const char *const tls_sections[] = { "certificates", NULL };
 static const char *const plugin_sections[] = { "options", NULL };
 
 #define TABLE(r, w, s)                                                                 \
@@ -310,6 +346,8 @@ const struct table core_log = TABLE(log_rows, "in 'log'", NULL);
 const struct table core_limits = TABLE(limits_rows, "in 'limits'", NULL);
 const struct table core_durability = TABLE(durability_rows, "in 'durability'", durability_sections);
 const struct table core_listener = TABLE(listener_rows, "in a listener", listener_sections);
+const struct table core_tls = TABLE(tls_rows, "in 'tls'", tls_sections);
+const struct table core_tls_files = TABLE(tls_files_rows, "in 'certificates'", NULL);
 const struct table core_plugin = TABLE(plugin_rows, "in a plugin's block", plugin_sections);
 
 void core_offer_nested(struct suggest *s)

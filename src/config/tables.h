@@ -6,7 +6,7 @@
 struct suggest;
 
 extern const struct table core_top, core_log, core_limits, core_durability, core_listener,
-    core_plugin;
+    core_plugin, core_tls, core_tls_files;
 
 /* What stands beside the rows at the top level: blocks with a form of their own. */
 struct core_section {

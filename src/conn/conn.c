@@ -72,8 +72,8 @@ static bool is_loopback(const struct config_listener *l, const struct stream *st
 static uint8_t transport_of(const struct config_listener *l)
 {
     if (l->protocol == CONFIG_WEBSOCKET)
-        return l->tls ? PIGEON_TRANSPORT_WSS : PIGEON_TRANSPORT_WS;
-    if (l->tls)
+        return l->tls.on ? PIGEON_TRANSPORT_WSS : PIGEON_TRANSPORT_WS;
+    if (l->tls.on)
         return PIGEON_TRANSPORT_TLS;
     return l->unix_path ? PIGEON_TRANSPORT_UNIX : PIGEON_TRANSPORT_TCP;
 }

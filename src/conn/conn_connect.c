@@ -1,5 +1,6 @@
 /* conn_connect.c - CONNECT: its limits, who it is, what the broker gets; and CONNACK. */
 #include "conn/conn_priv.h"
+#include "conn/conn_tls.h"
 #include "conn/conn_trace.h"
 #include "broker/session.h"
 #include "mqtt/topic.h"
@@ -99,7 +100,7 @@ static uint16_t keepalive_granted(const struct conn *c, uint16_t asked_s)
  */
 
 static struct identity *make_identity(struct conn *c, const struct connect_packet *p, struct str id,
-                                      uint16_t keepalive_s)
+                                      uint16_t keepalive_s, const struct conn_tls *tls)
 {
     char address[ADDR_TEXT_MAX];
     struct identity_parts parts = {
@@ -111,7 +112,9 @@ static struct identity *make_identity(struct conn *c, const struct connect_packe
         .protocol = p->version,
         .transport = c->transport,
         .port = c->peer.port,
-        .flags = (p->is_bridge ? PIGEON_CLIENT_BRIDGE : 0) |
+        .tls_cn = tls->cn ? str_from(tls->cn) : STR_NULL,
+        .tls_cert = tls->cert,
+        .flags = tls->flags | (p->is_bridge ? PIGEON_CLIENT_BRIDGE : 0) |
                  (c->is_loopback ? PIGEON_CLIENT_LOOPBACK : 0),
         .loop = conn_shard(c)->index,
         .chains = c->client.listener,
@@ -224,18 +227,27 @@ static void take_settings(struct conn *c, const struct connect_packet *p)
         c->session_expiry_s = p->clean_start ? 0 : EXPIRY_NEVER;
 }
 
-int conn_on_connect(struct conn *c, const struct frame *f)
+/* A certificate that is to say who the client is says it instead of CONNECT, and needs no password:
+ * it has been checked. */
+static int take_tls_name(struct conn *c, struct connect_packet *p, const struct conn_tls *tls)
+{
+    if (tls->has_no_name)
+        return conn_fault(c, REASON_NOT_AUTHORIZED,
+                          "the certificate has no name that can be a user name");
+    if (!tls->name)
+        return 0;
+    p->user_name = str_from(tls->name);
+    c->client.may_be_anonymous = true;
+    return 0;
+}
+
+static int begin_connect(struct conn *c, const struct connect_packet *packet,
+                         const struct conn_tls *tls)
 {
     struct shard *s = conn_shard(c);
-    struct connect_packet p;
+    struct connect_packet p = *packet;
     char made[CLIENT_ID_MADE_MAX];
-    int r = connect_decode(f, &p);
-    c->client.version = p.version;
-    if (r)
-        return r;
-    take_settings(c, &p);
-    c->connect_size = f->total;
-    r = check_connect(c, &p);
+    int r = take_tls_name(c, &p, tls);
     if (r)
         return r;
     struct str id = p.client_id;
@@ -245,7 +257,7 @@ int conn_on_connect(struct conn *c, const struct frame *f)
         c->client.assigned_id = true;
     }
     uint16_t keepalive_s = keepalive_granted(c, p.keep_alive_s);
-    c->client.who = make_identity(c, &p, id, keepalive_s);
+    c->client.who = make_identity(c, &p, id, keepalive_s, tls);
     if (!c->client.who || (p.auth_method.ptr && str_dup_r(p.auth_method, &c->auth_method)))
         return conn_fault(c, REASON_SERVER_BUSY, "out of memory");
     struct connect_info *info = make_info(c, &p, keepalive_s);
@@ -261,6 +273,27 @@ int conn_on_connect(struct conn *c, const struct frame *f)
         conn_trace_connect(c, info);
     client_connect(&c->client, info);
     return 0;
+}
+
+int conn_on_connect(struct conn *c, const struct frame *f)
+{
+    struct connect_packet p;
+    struct conn_tls tls;
+    int r = connect_decode(f, &p);
+    c->client.version = p.version;
+    if (r)
+        return r;
+    take_settings(c, &p);
+    c->connect_size = f->total;
+    r = check_connect(c, &p);
+    if (r)
+        return r;
+    if (conn_tls_read(c->stream, &tls))
+        r = conn_fault(c, REASON_SERVER_BUSY, "out of memory");
+    else
+        r = begin_connect(c, &p, &tls);
+    conn_tls_fini(&tls);
+    return r;
 }
 
 /* ---- CONNACK -----------------------------------------------------------------------------------

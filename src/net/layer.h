@@ -4,6 +4,7 @@
  * layer talks only to the one below (layer_below_*). It is embedded in its own object, owned by the
  * stream, moves between loops with it and keeps no pointer to a loop. */
 #pragma once
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -51,5 +52,8 @@ void layer_want_write(struct layer *l);
 /* Before an error is returned: what was sent is to reach the peer, who is told by FIN and given
  * time to read; `shutdown` is called as after stream_close, but not during a handshake. */
 void layer_say_farewell(struct layer *l);
+/* The step that follows costs much (a signature): false when its loop has done its share in this
+ * turn, then -EAGAIN is returned before a byte is read. */
+bool layer_take_budget(struct layer *l);
 /* The layer produced output of its own (a pong): flush is called at the end of the turn. */
 void layer_want_flush(struct layer *l);

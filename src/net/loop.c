@@ -45,6 +45,7 @@ static void turn_begin(struct loop *loop)
         ev_idle_stop(loop->ev, &loop->idle);
     if (loop->ops && loop->ops->turn_begin)
         loop->ops->turn_begin(loop->ctx);
+    loop->n_costly = 0;
     stream_begin_turn(loop);
 }
 

@@ -27,6 +27,7 @@ struct loop {
     uint64_t now_ms, wall_ms, begin_us;
     uint64_t timer_due_ms; /* what ev_timer is set for; UINT64_MAX: not active */
     bool in_turn, again;
+    uint32_t n_costly; /* layer_take_budget, in this turn */
     struct loop *outer; /* loop_current() before this turn began */
 
     struct mail *own_first, **own_last; /* mail to oneself, oldest first */

@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 
 #define IOV_MAX_ENTRIES 64
+#define COSTLY_PER_TURN 8 /* of half a millisecond or so */
 
 void stream_mark_dirty(struct stream *s)
 {
@@ -127,6 +128,18 @@ ssize_t layer_below_write(struct layer *l, const void *buf, size_t len)
 void layer_want_write(struct layer *l)
 {
     l->stream->want_write = true;
+}
+
+bool layer_take_budget(struct layer *l)
+{
+    struct loop *loop = l->stream->loop;
+
+    if (!loop || loop->n_costly < COSTLY_PER_TURN) {
+        if (loop)
+            loop->n_costly++;
+        return true;
+    }
+    return false;
 }
 
 void layer_want_flush(struct layer *l)

@@ -1,6 +1,7 @@
 #include "net/transport.h"
 #include "net/proxy.h"
 #include "net/stream.h"
+#include "net/tls.h"
 #include "net/upgrade.h"
 #include "net/websocket.h"
 #include <errno.h>
@@ -9,6 +10,7 @@
 
 struct transport {
     _Atomic uint32_t refs;
+    struct tls_context *tls;
     bool is_websocket;
     enum transport_proxy proxy;
     struct upgrade_rules rules;
@@ -24,6 +26,7 @@ static void transport_free(struct transport *t)
         free(t->origins[i]);
     free(t->origins);
     free(t->path);
+    tls_context_unref(&t->tls);
     free(t);
 }
 
@@ -53,6 +56,7 @@ int transport_new(const struct transport_conf *conf, struct transport **r_transp
     if (!t)
         return -ENOMEM;
     atomic_init(&t->refs, 1);
+    t->tls = conf->tls ? tls_context_ref(conf->tls) : NULL;
     t->is_websocket = conf->is_websocket;
     t->proxy = conf->proxy;
     t->n_trusted = conf->n_trusted;
@@ -104,6 +108,8 @@ int transport_apply(struct transport *t, struct stream *s)
         stream_await_peer(s);
     if (trusted && t->proxy != TRANSPORT_PROXY_NO)
         r = proxy_push(s);
+    if (r == 0 && t->tls)
+        r = tls_push(t->tls, s);
     if (r == 0 && t->is_websocket)
         r = websocket_push(s, t);
     return r;

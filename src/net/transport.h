@@ -1,5 +1,5 @@
-/* transport.h - what a listener's connections have beside TCP: PROXY header, WebSocket; who its
- * trusted proxies are.
+/* transport.h - what a listener's connections have beside TCP: PROXY header, TLS, WebSocket; who
+ * its trusted proxies are.
  *
  * Never changes after it was made; reference counted, any thread: connections under way keep theirs
  * while a reload gives the listener another one. A listener of plain MQTT has none. */
@@ -7,6 +7,7 @@
 #include "net/addr.h"
 
 struct stream;
+struct tls_context;
 struct transport;
 struct upgrade_rules;
 
@@ -16,7 +17,8 @@ enum transport_proxy {
     TRANSPORT_PROXY_REQUIRED, /* nobody but trusted proxies may come */
 };
 
-struct transport_conf { /* copied */
+struct transport_conf {      /* copied */
+    struct tls_context *tls; /* a reference of its own is taken; NULL: none */
     bool is_websocket;
     const char *path;           /* see upgrade_rules */
     const char *const *origins; /* too */

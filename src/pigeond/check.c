@@ -1,5 +1,6 @@
 #include "pigeond/check.h"
 #include "hooks/hooks.h"
+#include "pigeond/door_tls.h"
 #include "pigeond/no_broker.h"
 #include "pigeond/print.h"
 #include "pigeond/settings.h"
@@ -106,6 +107,16 @@ static int wait_for(pid_t pid)
     return EXIT_CODE_PLUGIN;
 }
 
+static int check_files(const struct config *config)
+{
+    struct diag d;
+    diag_init(&d);
+    int r = door_tls_check(config, &d);
+    diag_print(&d, stderr);
+    diag_fini(&d);
+    return r ? EXIT_CODE_CONFIG : EXIT_CODE_OK;
+}
+
 static int check_config(const struct config *config)
 {
     struct log *log;
@@ -119,6 +130,9 @@ static int check_config(const struct config *config)
     if (pid == 0)
         exit(check_in_child(config, log));
     int code = pid < 0 ? EXIT_CODE_RUNTIME : wait_for(pid);
+    int files = check_files(config);
+    if (!code)
+        code = files;
     if (pid < 0)
         fprintf(stderr, "pigeond: cannot fork: %s\n", strerror(errno));
     log_free(&log);

@@ -4,7 +4,9 @@
 #include "conn/conn.h"
 #include "hooks/hooks.h"
 #include "net/listener.h"
+#include "net/tls.h"
 #include "net/transport.h"
+#include "pigeond/door_tls.h"
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -32,6 +34,7 @@ struct door {
 struct doors {
     struct loop_group *loops;
     struct log *log;
+    struct tls_tickets *tickets; /* NULL: none could be drawn */
     struct list open, fresh, closed;
 };
 
@@ -108,8 +111,8 @@ static int refuse(struct doors *doors, const struct config_listener *l, const ch
     return err;
 }
 
-/* What `config` wants of the door, when it becomes true. */
-static int door_plan(struct door *door, struct config *config, struct config_listener *l)
+/* 0 or a negative errno: logged. */
+static int plan_transport(struct doors *doors, struct door *door, const struct config_listener *l)
 {
     struct transport_conf conf = { .is_websocket = l->protocol == CONFIG_WEBSOCKET,
                                    .path = l->path,
@@ -118,11 +121,26 @@ static int door_plan(struct door *door, struct config *config, struct config_lis
                                    .proxy = (enum transport_proxy)l->proxy_protocol,
                                    .trusted = l->trusted_proxies.items,
                                    .n_trusted = l->trusted_proxies.n };
+    char reason[512];
+    int r = door_tls_new(l, doors->tickets, reason, sizeof(reason), &conf.tls);
+    if (r) {
+        log_error(doors->log, "listen_refused", LZ("listener", l->name), LZ("reason", reason),
+                  LZ("help", "correct `tls` or the file"));
+        return r;
+    }
+    if (conf.tls || conf.is_websocket || conf.proxy)
+        r = transport_new(&conf, &door->next_transport);
+    tls_context_unref(&conf.tls);
+    return r ? refuse(doors, l, "", r) : 0;
+}
+
+/* What `config` wants of the door, when it becomes true. 0 or a negative errno: logged. */
+static int door_plan(struct doors *doors, struct door *door, struct config *config,
+                     struct config_listener *l)
+{
     door->next_conf = l;
     door->next_config = config_ref(config);
-    if (!conf.is_websocket && !conf.proxy)
-        return 0;
-    return transport_new(&conf, &door->next_transport);
+    return plan_transport(doors, door, l);
 }
 
 /* All addresses on one port. *r_address: the one that failed. */
@@ -161,9 +179,9 @@ static int door_open(struct doors *doors, struct config *config, struct config_l
     list_append(&doors->fresh, &door->link);
     const char *address = "";
     int tries = 0;
-    int r = door_plan(door, config, l);
+    int r = door_plan(doors, door, config, l);
     if (r)
-        return refuse(doors, l, address, r);
+        return r;
     do {
         door_close_sockets(door);
         r = open_addresses(doors, door, &address);
@@ -221,6 +239,7 @@ int doors_new(struct loop_group *loops, struct log *log, struct doors **r_doors)
         return -ENOMEM;
     doors->loops = loops;
     doors->log = log;
+    doors->tickets = tls_tickets_new();
     list_init(&doors->open);
     list_init(&doors->fresh);
     list_init(&doors->closed);
@@ -243,6 +262,7 @@ void doors_free(struct doors **p)
     free_all(&doors->open);
     free_all(&doors->fresh);
     free_all(&doors->closed);
+    tls_tickets_free(&doors->tickets);
     free(doors);
 }
 
@@ -256,9 +276,7 @@ int doors_prepare(struct doors *doors, struct config *config)
             r = door_open(doors, config, l);
             continue;
         }
-        r = door_plan(door, config, l);
-        if (r)
-            refuse(doors, l, "", r);
+        r = door_plan(doors, door, config, l);
     }
     if (r)
         doors_abort(doors);
