@@ -74,10 +74,11 @@ static enum step_result refuse(struct connecting *n, uint8_t reason, const char 
 static enum step_result refuse_ask(struct connecting *n)
 {
     char text[sizeof(n->ask.text)];
+    struct ask_text why;
     memcpy(text, n->ask.text, sizeof(text));
     log_info(n->shard->log, "connect_denied", LS("client", identity_id(n->who)),
              LZ("plugin", n->ask.plugin ? n->ask.plugin : "-"), LU("reason", n->ask.reason),
-             LZ("text", text));
+             LZ("text", ask_why(&n->ask, &why)));
     return refuse(n, n->ask.reason ? n->ask.reason : REASON_NOT_AUTHORIZED, text[0] ? text : NULL);
 }
 
@@ -328,12 +329,8 @@ static enum step_result step_will(struct connecting *n)
 {
     if (!n->info->will)
         return STEP_CONTINUE;
-    bool reserved = message_topic(n->info->will).ptr[0] == '$' && !n->ask.decided;
-    if (n->ask.verdict != PIGEON_ALLOW || reserved) {
-        if (reserved && !n->ask.reason)
-            n->ask.reason = REASON_NOT_AUTHORIZED;
+    if (n->ask.verdict != PIGEON_ALLOW)
         return refuse_ask(n);
-    }
     ask_fini(&n->ask);
     return STEP_CONTINUE;
 }
@@ -477,7 +474,8 @@ static enum step_result step_commit(struct connecting *n)
     n->state = CONNECTING_COMMIT;
     if (!session->durable && !session->will && !session->stored)
         return STEP_CONTINUE;
-    /* Whoever comes back to a stored session must get in on a full disk, too: only so its queue is emptied. */
+    /* Whoever comes back to a stored session must get in on a full disk, too: only so its queue is
+     * emptied. */
     store_unit_begin(hl, broker_durability(n->shard->broker),
                      session->stored && !session->will ? STORE_TRIM : 0);
     session_store_put(session, n->expiry_s);

@@ -102,9 +102,10 @@ static enum step_result step_ask_inbound(struct publish *p)
 static void deny(struct publish *p, uint32_t why)
 {
     const struct ask *ask = &p->ask;
+    struct ask_text text;
     log_info(p->shard->log, "publish_denied", LS("client", p->who ? identity_id(p->who) : STR("-")),
              LS("topic", message_topic(p->message)), LZ("plugin", ask->plugin ? ask->plugin : "-"),
-             LU("reason", ask->reason), LZ("text", ask->text));
+             LU("reason", ask->reason), LZ("text", ask_why(ask, &text)));
     if (ask->text[0] && !p->text)
         p->text = strdup(ask->text);
     refuse(p, ask->reason, why);
@@ -158,12 +159,10 @@ static enum step_result step_ask_authorize(struct publish *p)
 {
     if (p->refused || !is_asked(p))
         return STEP_CONTINUE;
-    if (hooks_wants(p->shard->hooks, authorize_hook(p)))
-        return ask_about(p, authorize_hook(p));
-    if (message_topic(p->message).ptr[0] == '$' ||
-        p->shard->broker->config->default_access == CONFIG_DENY)
-        refuse(p, REASON_NOT_AUTHORIZED, PIGEON_DROP_DENIED);
-    return STEP_CONTINUE;
+    if (!hooks_wants(p->shard->hooks, authorize_hook(p)) &&
+        ask_default(p->shard->hooks, authorize_hook(p), message_topic(p->message)))
+        return STEP_CONTINUE;
+    return ask_about(p, authorize_hook(p));
 }
 
 static enum step_result step_authorize(struct publish *p)
@@ -171,8 +170,7 @@ static enum step_result step_authorize(struct publish *p)
     if (p->ask.hook != authorize_hook(p))
         return STEP_CONTINUE;
     take_message(p);
-    bool reserved = message_topic(p->message).ptr[0] == '$' && !p->ask.decided;
-    if (p->ask.verdict != PIGEON_ALLOW || reserved)
+    if (p->ask.verdict != PIGEON_ALLOW)
         deny(p, PIGEON_DROP_DENIED);
     ask_fini(&p->ask);
     return STEP_CONTINUE;

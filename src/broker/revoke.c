@@ -74,8 +74,9 @@ void revoke_settle(struct session *session, struct sub *sub, const struct ask *a
 {
     const struct ask_value *filter = ask_value_last(ask, VALUE_FILTER);
     if (ask->verdict != PIGEON_ALLOW) {
+        struct ask_text text;
         log_warn(session->shard->log, log_key, LS("client", session->id), LS("filter", sub->key),
-                 LZ("plugin", ask->plugin ? ask->plugin : "-"));
+                 LZ("plugin", ask->plugin ? ask->plugin : "-"), LZ("text", ask_why(ask, &text)));
         take_away(session, sub, who);
     } else if (filter && !str_eq(filter->a, sub->effective)) {
         rewrite(session, sub, filter->a, filter->num);

@@ -307,9 +307,10 @@ static void judge(struct subscribe *p, struct request *r)
             reason_is_allowed(p->ask.reason, PACKET_SUBACK) ? p->ask.reason : REASON_NOT_AUTHORIZED;
         if (!reason_is_error(r->code))
             r->code = REASON_NOT_AUTHORIZED;
+        struct ask_text text;
         log_info(p->shard->log, "subscribe_denied", LS("client", identity_id(p->client->who)),
                  LS("filter", r->key), LZ("plugin", p->ask.plugin ? p->ask.plugin : "-"),
-                 LU("reason", r->code), LZ("text", p->ask.text));
+                 LU("reason", r->code), LZ("text", ask_why(&p->ask, &text)));
         if (p->ask.text[0] && !p->text)
             p->text = strdup(p->ask.text);
     } else if (filter) {
@@ -372,8 +373,6 @@ static bool ask_about(struct subscribe *p, struct request *r)
 static void authorize(struct subscribe *p)
 {
     struct session *session = session_of(p);
-    bool asked = hooks_wants(p->shard->hooks, PIGEON_HOOK_AUTHORIZE_SUBSCRIBE);
-    bool deny = p->shard->broker->config->default_access == CONFIG_DENY;
     for (; p->next < p->n; p->next++) {
         struct request *r = &p->requests[p->next];
         if (r->refused)
@@ -381,12 +380,8 @@ static void authorize(struct subscribe *p)
         if (session && over_subscription_limit(p, session)) {
             r->refused = true;
             r->code = REASON_QUOTA_EXCEEDED;
-        } else if (asked) {
-            if (ask_about(p, r))
-                return;
-        } else if (deny && !str_starts(r->filter, STR("$SYS/"))) {
-            r->refused = true;
-            r->code = REASON_NOT_AUTHORIZED;
+        } else if (ask_about(p, r)) {
+            return;
         }
         count_new(p, r);
     }

@@ -381,28 +381,6 @@ static int32_t ask_entry_seen(struct ask *ask, const struct step *step)
 
 /* ---- the chain ----------------------------------------------------------------------- */
 
-static void end_of_chain(struct ask *ask)
-{
-    bool allow = true;
-
-    ask->decided = false;
-    ask->plugin = NULL;
-    switch (ask->hook) {
-    case PIGEON_HOOK_AUTHENTICATE:
-        allow = !ask->chain->configured && !ask->denied_by_default;
-        break;
-    case PIGEON_HOOK_EXCHANGE: allow = false; break;
-    case PIGEON_HOOK_AUTHORIZE_PUBLISH:
-    case PIGEON_HOOK_AUTHORIZE_WILL:
-    case PIGEON_HOOK_AUTHORIZE_SUBSCRIBE:
-        allow = !ask->chain->configured && !ask_is_configured(ask) &&
-                ask->hl->hooks->config->default_access == CONFIG_ALLOW;
-        break;
-    default: break;
-    }
-    ask->verdict = allow || ask->required_passed ? PIGEON_ALLOW : PIGEON_DENY;
-}
-
 static void commit_rules(struct ask *ask)
 {
     uint32_t plugin = 0;
@@ -479,7 +457,7 @@ static int go_on(struct ask *ask)
         if (ends)
             return finish(ask);
     }
-    end_of_chain(ask);
+    ask_end(ask);
     return finish(ask);
 }
 
@@ -615,7 +593,7 @@ int ask_run(struct hook_loop *hl, struct ask *ask)
     ask->chain = hook_loop_chain(hl, ask->listener, ask->hook);
     ask->verdict = PIGEON_DENY;
     ask->reason = 0;
-    ask->decided = false;
+    ask->decided = ask->reserved = false;
     ask->text[0] = '\0';
     ask->plugin = NULL;
     ask->values = NULL;
@@ -634,7 +612,7 @@ int ask_run(struct hook_loop *hl, struct ask *ask)
         return ask_row(ask);
     if (ask_has_rules(ask) && ask_flat(ask)) {
         if (!ask->decided)
-            end_of_chain(ask);
+            ask_end(ask);
         return finish(ask);
     }
     return go_on(ask);

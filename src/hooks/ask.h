@@ -84,6 +84,7 @@ struct ask {
                                    decided by the end of the chain */
     uint8_t reason;             /* MQTT 5 reason code of a denial, never below 0x80; 0 otherwise */
     bool decided;               /* some entry decided, not the end of the chain */
+    bool reserved;              /* the end of the chain: nobody writes there whom no plugin allows it */
     char text[128];             /* reason string, or empty */
     const char *plugin;         /* who denied, for the log; NULL: end of chain */
     struct ask_value *values;   /* in order; owned by the ask */
@@ -111,6 +112,15 @@ int ask_run(struct hook_loop *hl, struct ask *ask);
 void ask_abandon(struct hook_loop *hl, struct ask *ask);
 /* Drops values and references that the ask still holds. */
 void ask_fini(struct ask *ask);
+/* What the end of a chain that asks nobody says about an authorize_* hook, for who does not want to ask. Reading
+ * $SYS is allowed (X1), writing to topics that begin with $ is not. */
+bool ask_default(const struct hook_loop *hl, uint32_t hook, struct str topic);
+/* For the log, right after the answer: why it is a denial. The plugin's text, or that no plugin decided and which
+ * ones abstained; empty where a plugin denied without a word. */
+struct ask_text {
+    char z[256];
+};
+const char *ask_why(const struct ask *ask, struct ask_text *text);
 struct message *ask_take_message(struct ask *ask);
 struct subject *ask_take_subject(struct ask *ask);
 const struct ask_value *ask_value_last(const struct ask *ask, enum ask_value_kind kind);

@@ -3,6 +3,7 @@
  *   ask.c        the walk along the chain: control words, waiting, end of chain
  *   ask_call.c   one entry's plugin is called, here or on the loop it lives on
  *   ask_rules.c  what an entry answers without a call: pushed rules and remembered verdicts (X3)
+ *   ask_end.c    what nobody decided is decided, by the configuration
  *   ask_flat.c   the rules of all entries as one table, where nobody needs to be called */
 #pragma once
 #include "hooks/ask.h"
@@ -75,6 +76,11 @@ void ask_arm(struct ask *ask);
 /* CH3. Rules that allow a client something say that the rest is not meant for it, as a hook would.
  */
 bool ask_is_configured(const struct ask *ask);
+
+/* ---- ask_end.c ---- */
+
+/* CH3: the chain has come to its end. */
+void ask_end(struct ask *ask);
 
 /* ---- ask_flat.c ---- */
 

@@ -211,7 +211,9 @@ static void add_end(struct explain *e)
 {
     const char *text = "nobody decided";
 
-    if (e->ask.required_passed)
+    if (e->ask.reserved)
+        text = "topics that begin with $ need a plugin's consent";
+    else if (e->ask.required_passed)
         text = "every `require` has passed";
     else if (e->ask.hook == PIGEON_HOOK_AUTHENTICATE && !e->ask.chain->configured)
         text = "allow_anonymous";
@@ -277,15 +279,12 @@ static void on_answer(struct ask *ask)
 {
     struct explain *e = container_of(ask, struct explain, ask);
     bool denied = ask->verdict != PIGEON_ALLOW;
-    bool reserved;
     uint32_t hook = ask->hook;
     int32_t r = PIGEON_OK;
 
     e->asking = false;
     if (!ask->decided)
         add_end(e);
-    reserved = (hook == PIGEON_HOOK_AUTHORIZE_PUBLISH) && !denied && !ask->decided &&
-               message_topic(ask->message).ptr[0] == '$';
     if (ask->message)
         take_message(e);
     if (hook == PIGEON_HOOK_PRE_CONNECT || hook == PIGEON_HOOK_AUTHENTICATE) {
@@ -312,8 +311,6 @@ static void on_answer(struct ask *ask)
     } else if (denied) {
         set_outcome(e, PIGEON_DENY);
         finish(e, PIGEON_OK);
-    } else if (reserved) {
-        deny(e, REASON_NOT_AUTHORIZED, "topics that begin with $ need a plugin's consent");
     } else {
         explain_next(e, hook);
     }

@@ -3,6 +3,7 @@
 import random
 import unittest
 
+import broker
 import mqtt
 from admin_case import (ALLOW, BY_CACHE, BY_CORE, BY_DEADLINE, BY_END, BY_HOOK, BY_ONLY, BY_RULE,
                         BY_UNASKED, CONNECT, DELIVER, DENY, E_GONE, NEXT, PUBLISH, SUBSCRIBE,
@@ -63,6 +64,15 @@ class Explained(AdminCase):
         self.broker.wait_log('publish_denied')
         self.assertTrue(all('because I say so' in line for line in self.broker.log
                             if '_denied' in line and 'plugin=p0' in line))
+
+    def test_the_log_names_who_abstained_where_no_plugin_decided(self):
+        for event, do in (('publish_denied', lambda: self.c.publish('t/x', b'nnn', qos=1)),
+                          ('subscribe_denied', lambda: self.c.subscribe('nnn/#'))):
+            since = len(self.broker.log)
+            do()
+            line = self.broker.wait_log('no plugin decided; abstained: p0, p1, p2', since)
+            self.assertIn(event, line)
+            self.assertIn('plugin=-', line)
 
     def test_a_rewrite_is_shown_and_dropped(self):
         rows = self.explain(topic='t/x', payload='Raa', qos=1)
@@ -134,6 +144,61 @@ class Explained(AdminCase):
         rows = self.explain(client_id='nobody', username='x', address='192.0.2.1', topic='t/x',
                             payload='nan')
         self.assertEqual(rows[-1]['outcome'], ALLOW)
+
+
+class NobodyIsAsked(AdminCase):
+    """The chain of the clients' listener asks nobody; the orders come in at another one."""
+    access = 'deny'
+    puppets_let_in = LET_IN
+
+    @classmethod
+    def setUpClass(cls):
+        cls.options = {'plugins': {**plugin('probe'), **plugin('p0')}, 'default_access': cls.access,
+                       'chains': {'authorize': []},
+                       'listeners': [dict(broker.LISTENER, chains={'authorize': ['p0']}),
+                                     dict(broker.LISTENER, name='plain')]}
+        super().setUpClass()
+
+    def setUp(self):
+        super().setUp()
+        self.c = mqtt.Client(('127.0.0.1', self.broker.ports['plain']), self.id('c'), **LET_IN)
+        self.addCleanup(self.c.close)
+        self.c.connect()
+
+    def expected(self, action, topic):
+        if action == SUBSCRIBE:
+            return self.access == 'allow' or '$SYS/' in topic
+        return self.access == 'allow' and topic[0] != '$'
+
+    def test_defaults_are_what_was_explained(self):
+        for action, topics in ((SUBSCRIBE, ('a', '#', '$SYS/#', '$SYS/x', '$other', '$SYS',
+                                            '$share/g/a', '$share/g/$SYS/#', '$share/g/$SYS/x')),
+                               (PUBLISH, ('a', '$other', '$SYS/x', '$SYS', '$share/g/a'))):
+            for topic in topics:
+                with self.subTest(action=action, topic=topic):
+                    if action == SUBSCRIBE:
+                        reason = self.c.subscribe(topic).reasons[0]
+                    else:
+                        reason = self.c.publish(topic, b'', qos=1)
+                    row = self.rows('explain', action=action, client_id=self.id('c'), topic=topic)[-1]
+                    allowed = self.expected(action, topic)
+                    self.assertEqual((reason < 0x80, row['outcome']), (allowed, ALLOW if allowed else DENY))
+                    self.assertEqual(row['reason'], reason if reason >= 0x80 else 0)
+
+    def test_the_log_says_what_decided(self):
+        def said(event, text, do, what):
+            since = len(self.broker.log)
+            do(what)
+            self.assertIn(event, self.broker.wait_log('no plugin decided: ' + text, since))
+
+        said('publish_denied', 'topics that begin with $ need', self.c.publish, '$other')
+        if self.access == 'deny':
+            said('publish_denied', 'default_access is deny', self.c.publish, 'a')
+            said('subscribe_denied', 'default_access is deny', self.c.subscribe, 'a')
+
+
+class NobodyIsAskedAllowed(NobodyIsAsked):
+    access = 'allow'
 
 
 class Cancelled(AdminCase):

@@ -195,6 +195,12 @@ static bool end_of_chain(const struct model *m, const struct asked *q)
     return m->default_allow;
 }
 
+/* Nobody writes to topics of the server whom nobody allows it. */
+static bool is_reserved(const struct asked *q)
+{
+    return q->access == PIGEON_ACL_PUBLISH && q->topic[0] == '$';
+}
+
 static bool interpret(struct model *m, const struct asked *q)
 {
     bool passed = false, is_allowed = false, is_decided = false;
@@ -215,7 +221,7 @@ static bool interpret(struct model *m, const struct asked *q)
         }
     }
     if (!is_decided)
-        is_allowed = passed || end_of_chain(m, q);
+        is_allowed = !is_reserved(q) && (passed || end_of_chain(m, q));
     for (uint32_t k = 0; k < i && is_allowed && q->access == PIGEON_ACL_SUBSCRIBE; k++)
         arm(&m->entries[k], q);
     return is_allowed;

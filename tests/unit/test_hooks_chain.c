@@ -251,8 +251,13 @@ static void without_plugins_the_defaults_of_the_hook_decide(void **state)
     assert_int_equal(ask_now(&w, PIGEON_HOOK_AUTHORIZE_PUBLISH, who, "a", ""), PIGEON_ALLOW);
     assert_int_equal(ask_now(&w, PIGEON_HOOK_AUTHORIZE_DELIVER, who, "a", ""), PIGEON_ALLOW);
     assert_int_equal(ask_now(&w, PIGEON_HOOK_INBOUND, who, "a", ""), PIGEON_ALLOW);
+    assert_int_equal(ask_now(&w, PIGEON_HOOK_AUTHORIZE_PUBLISH, who, "$a", ""), PIGEON_DENY);
+    assert_int_equal(ask_now(&w, PIGEON_HOOK_AUTHORIZE_WILL, who, "$a", ""), PIGEON_DENY);
     w.config->default_access = CONFIG_DENY;
     assert_int_equal(ask_now(&w, PIGEON_HOOK_AUTHORIZE_PUBLISH, who, "a", ""), PIGEON_DENY);
+    assert_int_equal(ask_now(&w, PIGEON_HOOK_AUTHORIZE_SUBSCRIBE, who, "a", "a"), PIGEON_DENY);
+    assert_int_equal(ask_now(&w, PIGEON_HOOK_AUTHORIZE_SUBSCRIBE, who, "$SYS/#", "$SYS/#"),
+                     PIGEON_ALLOW);
     assert_int_equal(ask_now(&w, PIGEON_HOOK_AUTHORIZE_DELIVER, who, "a", ""), PIGEON_ALLOW);
     question_init(&q, PIGEON_HOOK_AUTHENTICATE, who, "", "");
     q.ask.denied_by_default = true;
