@@ -7,6 +7,7 @@
  *   fail_with      full | io | unknown
  *   room_after     after the first failure with `full` it goes on working and says so; 0: never
  *   delay          each answer comes so much later
+ *   says_os        claims to keep what a process leaves behind, which is not so
  *   hold_file      while this file exists, no answer is given at all
  *   hold_scans     while this file exists, no scan of one session begins */
 #include "../../plugins/store-memory/memory.h"
@@ -32,6 +33,7 @@ static const pigeon_option options[] = {
       .type = PIGEON_T_TIME,
       .doc = "when there is room again" },
     { .key = "delay", .preset = "0", .type = PIGEON_T_TIME, .doc = "before each answer" },
+    { .key = "says_os", .preset = "false", .type = PIGEON_T_BOOL, .doc = "claims to keep things" },
     { .key = "hold_file",
       .preset = "",
       .type = PIGEON_T_STRING,
@@ -61,6 +63,7 @@ struct fail {
     int64_t fail_at, fail_count, delay_ns, room_after_ns;
     int32_t fail_status;
     char *hold_file, *hold_scans;
+    bool says_os;
     int64_t n_submits, room_ns; /* room_ns: when it is said, 0: not under way */
     bool room_said;
     struct late *caught;         /* the answer that the memory store gives during submit */
@@ -335,9 +338,10 @@ static int32_t more(void *self, pigeon_token token, uint32_t credit)
 
 static int32_t info(void *self, pigeon_store_info *out)
 {
-    pigeon_store_info mine = { .size = out->size, .keeps = PIGEON_KEEPS_MEM };
+    const struct fail *f = self;
+    pigeon_store_info mine = { .size = out->size,
+                               .keeps = f->says_os ? PIGEON_KEEPS_OS : PIGEON_KEEPS_MEM };
 
-    (void)self;
     memcpy(out, &mine, out->size < sizeof(mine) ? out->size : sizeof(mine));
     return PIGEON_OK;
 }
@@ -398,6 +402,7 @@ static int32_t create(const pigeon_host *host, const pigeon_conf *conf, void **s
     f->real_store = host->get(host->inst, PIGEON_IF_STORE_HOST, sizeof(pigeon_store_host));
     f->fail_at = host->conf_int(conf, "fail_at");
     f->fail_count = host->conf_int(conf, "fail_count");
+    f->says_os = host->conf_int(conf, "says_os") != 0;
     f->fail_status = status_of(host->conf_str(conf, "fail_with"));
     f->room_after_ns = host->conf_int(conf, "room_after") * 1000000;
     f->delay_ns = host->conf_int(conf, "delay") * 1000000;

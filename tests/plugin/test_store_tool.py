@@ -15,7 +15,7 @@ import time
 import unittest
 
 import mqtt
-from plugin_case import Broker, broker
+from plugin_case import Broker, broker, built
 from mqtt import PUBLISH, PUBREC, PUBREL, V5, V311, Will
 
 FOREVER = {'session_expiry_interval': mqtt.NEVER}
@@ -411,6 +411,42 @@ class StoreTool(unittest.TestCase):
         self.assertEqual(code, 1, err)
         self.assertIn('everything but the bad rows', out.decode())
         self.assertEqual([r['client'] for r in Tool(path, 'leveldb').dump()], ['d'] * 3)
+
+    def any_store(self, **options):
+        """Another plugin's store, which answers late and fails as it is told."""
+        file = built('store-fail')
+        if not os.path.exists(file):
+            self.skipTest('no store-fail in this build')
+        block = {'file': file, 'options': {'says_os': True, **options}}
+        return {'plugins.store-fail': json.dumps(block)}
+
+    def test_any_store_can_be_filled(self):
+        path = self.make('sqlite')
+        for options in ({}, {'delay': '1ms'}):
+            with self.subTest(**options):
+                tool = Tool(path, 'sqlite', **self.any_store(**options))
+                code, out, err = tool.run('convert', '--to', 'fail')
+                self.assertEqual(code, 0, err)
+                self.assertIn('queued messages: 37', out.decode())
+
+    def test_a_store_that_has_no_room_is_empty_again(self):
+        path = self.make('sqlite')
+        for at in (1, 2, 3):
+            tool = Tool(path, 'sqlite', **self.any_store(fail_at=at, delay='1ms'))
+            code, _, err = tool.run('convert', '--to', 'fail')
+            self.assertEqual(code, 6, err)
+            self.assertIn('there is no room in it', err)
+            self.assertEqual('is empty again' in err, at > 1, err)
+
+    def test_a_store_that_fails_is_left_marked(self):
+        path = self.make('sqlite')
+        for word in ('io', 'unknown'):
+            tool = Tool(path, 'sqlite', **self.any_store(fail_at=2, fail_with=word))
+            _, text, _ = tool.run('dump')
+            for command, more in (('convert', ['--to', 'fail']), ('load', ['-o', 'persistence=fail'])):
+                code, _, err = tool.run(command, *more, stdin=text)
+                self.assertEqual(code, 6, err)
+                self.assertIn('marked as unfinished', err)
 
     def test_a_dump_that_nobody_can_take_is_an_error(self):
         path = self.make('sqlite')
