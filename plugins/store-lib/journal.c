@@ -48,7 +48,7 @@ struct journal {
     uint32_t durability;
     bool failed;       /* for good: everything is refused */
     bool said_is_full; /* the last word to the host on room was no */
-    int32_t m_commits, m_commit_seconds, m_units, m_refused;
+    int32_t m_commits, m_commit_seconds, m_batches, m_units, m_refused;
 };
 
 /* ---- answers --------------------------------------------------------------------------------- */
@@ -280,6 +280,7 @@ static void group_end(struct journal *j)
         group_scatter(j);
         return;
     }
+    count(j, j->m_batches, j->n_group);
     for (uint32_t i = 0; i < j->n_group; i++) {
         count(j, j->m_units, j->group[i].batch->nunits);
         answer(j, &j->group[i]);
@@ -626,6 +627,7 @@ static void metrics(struct journal *j)
     j->m_commits = metric(j->host, "commits", "commits", PIGEON_METRIC_COUNTER);
     j->m_commit_seconds =
         metric(j->host, "commit_seconds", "time of a commit", PIGEON_METRIC_HISTOGRAM);
+    j->m_batches = metric(j->host, "batches", "batches committed", PIGEON_METRIC_COUNTER);
     j->m_units = metric(j->host, "units", "units committed", PIGEON_METRIC_COUNTER);
     j->m_refused = metric(j->host, "refused", "units that were not stored", PIGEON_METRIC_COUNTER);
 }

@@ -18,16 +18,39 @@ static struct session *session_of(struct store_scan *scan)
 
 void backlog_init(struct session *session)
 {
+    backlog_set_stored(session, 0, 0);
     session->backlog = (struct backlog){ .scan = { .what = PIGEON_SCAN_QUEUE } };
     list_init(&session->backlog.held);
 }
 
-static void drop_held(struct backlog *b)
+void backlog_set_stored(struct session *session, uint64_t n, uint64_t bytes)
 {
+    struct backlog *b = &session->backlog;
+    shard_count(session->shard, N_STORED, (int64_t)(n - b->n_stored));
+    shard_count(session->shard, N_STORED_BYTES, (int64_t)(bytes - b->stored_bytes));
+    b->n_stored = n;
+    b->stored_bytes = bytes;
+}
+
+void backlog_add_stored(struct session *session, const struct message *message)
+{
+    backlog_set_stored(session, session->backlog.n_stored + 1,
+                       session->backlog.stored_bytes + message->size);
+}
+
+static void take_stored(struct session *session, const struct message *message)
+{
+    const struct backlog *b = &session->backlog;
+    backlog_set_stored(session, b->n_stored ? b->n_stored - 1 : 0,
+                       b->stored_bytes > message->size ? b->stored_bytes - message->size : 0);
+}
+
+static void drop_held(struct session *session)
+{
+    struct backlog *b = &session->backlog;
     for (struct list *l; (l = list_pop(&b->held));) {
         struct delivery *d = container_of(l, struct delivery, link);
-        b->n_stored++;
-        b->stored_bytes += d->message->size;
+        backlog_add_stored(session, d->message);
         delivery_free(&d);
     }
     b->n_held = 0;
@@ -38,14 +61,9 @@ void backlog_cancel(struct session *session)
     struct backlog *b = &session->backlog;
     if (b->state == BACKLOG_READING)
         store_scan_cancel(session->shard->hooks, &b->scan);
-    drop_held(b);
+    drop_held(session);
+    backlog_set_stored(session, 0, 0);
     b->state = BACKLOG_NONE;
-}
-
-static void is_in_store_only(struct backlog *b, const struct message *message)
-{
-    b->n_stored++;
-    b->stored_bytes += message->size;
 }
 
 /* ---- routed messages ----------------------------------------------------------------------------
@@ -57,13 +75,14 @@ static bool memory_is_full(const struct session *session)
     return max && session->out.n_queued >= max;
 }
 
-static void hold(struct backlog *b, struct delivery *d)
+static void hold(struct session *session, struct delivery *d)
 {
+    struct backlog *b = &session->backlog;
     assert(b->state == BACKLOG_READING); /* P3.2 */
     if (b->again || b->n_held >= HELD_MAX) {
         b->again = true;
-        drop_held(b);
-        is_in_store_only(b, d->message);
+        drop_held(session);
+        backlog_add_stored(session, d->message);
         delivery_free(&d);
         return;
     }
@@ -87,9 +106,9 @@ bool backlog_takes(struct session *session, struct delivery *d)
         b->state = BACKLOG_STORED;
     }
     if (b->state == BACKLOG_READING) {
-        hold(b, d);
+        hold(session, d);
     } else {
-        is_in_store_only(b, d->message);
+        backlog_add_stored(session, d->message);
         delivery_free(&d);
     }
     return true;
@@ -102,18 +121,16 @@ void backlog_offline(struct session *session, struct message *message, uint64_t 
         return;
     if (b->state == BACKLOG_NONE)
         b->state = BACKLOG_STORED;
-    is_in_store_only(b, message);
+    backlog_add_stored(session, message);
     if (b->debt >= PAY_AT)
         backlog_pay(session);
 }
 
 void backlog_retract(struct session *session, const struct message *message, uint64_t pos)
 {
-    struct backlog *b = &session->backlog;
-    if (session->client || pos <= b->read_upto || !b->n_stored)
-        return;
-    b->n_stored--;
-    b->stored_bytes -= b->stored_bytes < message->size ? b->stored_bytes : message->size;
+    const struct backlog *b = &session->backlog;
+    if (!session->client && pos > b->read_upto && b->n_stored)
+        take_stored(session, message);
 }
 
 /* Forgets stored messages of one list; their rows are read again. */
@@ -125,7 +142,7 @@ static void forget(struct session *session, struct list *head, uint64_t *lowest)
             continue;
         if (d->pos < *lowest)
             *lowest = d->pos;
-        is_in_store_only(&session->backlog, d->message);
+        backlog_add_stored(session, d->message);
         if (head == &session->out.queue) {
             shard_count(session->shard, N_QUEUED, -1);
             shard_count(session->shard, N_QUEUED_BYTES, -(int64_t)d->message->size);
@@ -145,7 +162,7 @@ void backlog_park(struct session *session)
     if (b->state == BACKLOG_READING) {
         store_scan_cancel(session->shard->hooks, &b->scan);
         b->state = BACKLOG_STORED;
-        drop_held(b);
+        drop_held(session);
     }
     b->again = false;
     forget(session, &session->out.queue, &lowest);
@@ -236,13 +253,6 @@ static struct delivery *delivery_from(const struct session *session, const pigeo
     return d;
 }
 
-static void row_read(struct backlog *b, const struct message *m)
-{
-    if (b->n_stored)
-        b->n_stored--;
-    b->stored_bytes -= b->stored_bytes < m->size ? b->stored_bytes : m->size;
-}
-
 static void on_row(struct store_scan *scan, const pigeon_op *op)
 {
     struct session *session = session_of(scan);
@@ -254,7 +264,7 @@ static void on_row(struct store_scan *scan, const pigeon_op *op)
     b->read_upto = op->pos;
     if (is_in_memory(session, op->pos))
         return;
-    row_read(b, message_of(op->msg));
+    take_stored(session, message_of(op->msg));
     if (b->debt && !op->packet_id) {
         b->debt--;
         deliver_dropped(session, message_of(op->msg), op->pos, PIGEON_DROP_QUEUE_FULL);
@@ -286,12 +296,13 @@ static void on_done(struct store_scan *scan, int status)
     uint64_t high = b->scan.high;
     b->state = BACKLOG_STORED;
     if (more) {
-        drop_held(b);
+        drop_held(session);
         b->again = false;
     } else {
         b->state = BACKLOG_NONE;
         b->read_upto = high > b->read_upto ? high : b->read_upto;
-        b->n_stored = b->stored_bytes = b->debt = 0;
+        backlog_set_stored(session, 0, 0);
+        b->debt = 0;
         for (struct list *l; (l = list_pop(&b->held));) {
             struct delivery *d = container_of(l, struct delivery, link);
             if (!backlog_takes(session, d))

@@ -13,6 +13,9 @@ bool backlog_takes(struct session *session, struct delivery *d);
 /* A stored message was routed to a session without a client: it is in the store, count it; limits
  * may drop. */
 void backlog_offline(struct session *session, struct message *message, uint64_t pos);
+/* What is in the store only, for limits and numbers: so much, or one more. */
+void backlog_set_stored(struct session *session, uint64_t n, uint64_t bytes);
+void backlog_add_stored(struct session *session, const struct message *message);
 /* What was counted as stored by backlog_offline could not be stored. */
 void backlog_retract(struct session *session, const struct message *message, uint64_t pos);
 /* Everything behind the window is in the store: forget the queue in memory. */

@@ -378,3 +378,25 @@ uint32_t broker_durability(const struct broker *b)
 {
     return (uint32_t)config_durability_most(b->config);
 }
+
+void broker_metrics(struct broker *b, pigeon_metric_fn fn, void *arg)
+{
+    static const struct {
+        enum counter which;
+        const char *name, *help;
+    } rows[] = {
+        { N_QUEUED, "queue/memory/messages", "messages in queues, in memory" },
+        { N_QUEUED_BYTES, "queue/memory/bytes", "their bytes" },
+        { N_STORED, "queue/store/messages", "messages in queues that are in the store only" },
+        { N_STORED_BYTES, "queue/store/bytes", "their bytes, once they are in memory" },
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        pigeon_metric m = { .size = sizeof(m),
+                            .kind = PIGEON_METRIC_GAUGE,
+                            .plugin = "",
+                            .name = rows[i].name,
+                            .help = rows[i].help,
+                            .value = (int64_t)sum(b, rows[i].which) };
+        fn(arg, &m);
+    }
+}

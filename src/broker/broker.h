@@ -85,6 +85,8 @@ void broker_make_client_id(struct broker *b, uint32_t loop, char r_id[CLIENT_ID_
 /* Sum of all loops. Any thread. */
 int64_t broker_sum(const struct broker *b, enum counter which);
 void broker_info(struct broker *b, pigeon_info *info);
+/* For pigeon.metrics/1, what pigeon_info does not have. [any] */
+void broker_metrics(struct broker *b, pigeon_metric_fn fn, void *arg);
 /* One more client is online: keeps the highest number. */
 void broker_note_connected(struct broker *b);
 /* Ends the connection of a client id, if it is at home on this loop. hooks/ tells every loop, so

@@ -21,8 +21,10 @@ enum counter {
     N_PAYLOAD_OUT,
     N_QUEUED,
     N_QUEUED_BYTES,
-    N_INFLIGHT,    /* gauges, in memory */
-    N_PUBLISHES,   /* gauge: publishes between accept and completion */
+    N_INFLIGHT, /* gauges, in memory */
+    N_STORED,
+    N_STORED_BYTES, /* gauges: queues, in the store only */
+    N_PUBLISHES,    /* gauge: publishes between accept and completion */
     N_CONNECTINGS, /* gauge: CONNECTs between the first hook and CONNACK, moved connections included
                     */
     N_PROTOCOL_ERRORS,

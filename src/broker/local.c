@@ -177,7 +177,9 @@ static void op_info(void *broker, pigeon_info *info)
 
 static void op_metrics(void *broker, pigeon_metric_fn fn, void *arg)
 {
-    const struct broker *b = broker;
+    struct broker *b = broker;
+    broker_metrics(b, fn, arg);
+    store_metrics(b->hooks, fn, arg);
     if (b->bus)
         bus_metrics(b->bus, fn, arg);
 }

@@ -1,4 +1,5 @@
 #include "broker/restore.h"
+#include "broker/backlog.h"
 #include "broker/deliver.h"
 #include "broker/session.h"
 #include "broker/will.h"
@@ -131,8 +132,7 @@ static void on_queue(void *ctx, const pigeon_op *op)
         return;
     struct backlog *b = &k->session->backlog;
     b->state = BACKLOG_STORED; /* read from the beginning when its client comes back */
-    b->n_stored++;
-    b->stored_bytes += message_of(op->msg)->size;
+    backlog_add_stored(k->session, message_of(op->msg));
     if (op->packet_id)
         b->ids_upto = op->pos;
 }
@@ -150,9 +150,8 @@ static void on_sum(void *ctx, const pigeon_op *op)
         return;
     struct backlog *b = &k->session->backlog;
     b->state = BACKLOG_STORED; /* read from the beginning when its client comes back */
-    b->n_stored = sum.rows;
-    b->stored_bytes =
-        sum.bytes + sum.rows * (sizeof(struct message) + 5); /* as message_new counts */
+    /* The bytes as message_new counts them. */
+    backlog_set_stored(k->session, sum.rows, sum.bytes + sum.rows * (sizeof(struct message) + 5));
     b->ids_upto = sum.last_id_pos;
 }
 

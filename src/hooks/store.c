@@ -384,6 +384,7 @@ static int store_loop_init(struct store_loop *sl, struct store *store, struct lo
     sl->kept_last = &sl->kept;
     sl->own_last = &sl->own;
     timer_init(&sl->retry, on_retry);
+    list_init(&sl->flying);
     atomic_init(&sl->in_flight, 0);
     atomic_init(&sl->inbox, NULL);
     sl->wake = store_mail_new(store, NULL);

@@ -73,6 +73,8 @@ void store_place(struct hook_loop *hl);
 bool store_run_answers(struct hook_loop *hl);
 /* Units submitted and not answered, all loops. Any thread. */
 uint64_t store_in_flight(const struct hooks *hooks);
+/* For pigeon.metrics/1: store/... Any thread. */
+void store_metrics(const struct hooks *hooks, pigeon_metric_fn fn, void *arg);
 /* The last arrival number given; after a start the largest in the store. */
 uint64_t store_last_pos(const struct hooks *hooks);
 void store_set_last_pos(struct hooks *hooks, uint64_t pos); /* before loops run */

@@ -47,11 +47,13 @@ static void batch_append(struct store *store, struct batch *b)
     b->view.nops = b->nops;
     b->view.op_stride = sizeof(*b->ops);
     b->answer.seq = ++store->seq;
+    batch_departs(b);
     order_append(store, &b->entry);
 }
 
 static void batch_keep(struct store_loop *sl, struct batch *b)
 {
+    batch_departs(b);
     b->next = NULL;
     *sl->kept_last = b;
     sl->kept_last = &b->next;
@@ -237,7 +239,7 @@ static void batch_compact(struct batch *b)
 }
 
 struct outcome {
-    uint32_t n_kept, n_refused, n_full, n_failed;
+    uint32_t n_kept, n_refused, n_full, n_failed, n_bad;
 };
 
 static void batch_outcome(struct batch *b, struct outcome *r_out)
@@ -251,6 +253,7 @@ static void batch_outcome(struct batch *b, struct outcome *r_out)
         r_out->n_failed += r == -EIO;
         r_out->n_refused += r == -EINVAL;
         r_out->n_kept += keep;
+        r_out->n_bad += r != 0;
     }
 }
 
@@ -275,8 +278,10 @@ static void batch_on_trouble(struct store_loop *sl, struct batch *b)
         batch_compact(b);
         batch_keep(sl, b);
     } else {
+        batch_arrives(b);
         batch_put(sl, b);
     }
+    timing_grow(&sl->numbers.refused, out.n_bad - out.n_kept);
     in_flight_add(sl, (int64_t)out.n_kept - (int64_t)n_before);
 }
 
@@ -297,6 +302,7 @@ void batch_on_answer(struct store_loop *sl, struct answer *a)
 
         w->done(w, 0);
     }
+    batch_arrives(b);
     batch_put(sl, b);
     in_flight_add(sl, -(int64_t)n);
     if (room) {

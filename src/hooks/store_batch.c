@@ -89,6 +89,7 @@ static struct batch *batch_get(struct store_loop *sl)
     b->entry = (struct order_entry){ .owner = sl, .run = batch_on_turn };
     b->answer.run = batch_on_answer;
     list_init(&b->waits);
+    list_init(&b->flying);
     if (token_owner_add(sl->store, &b->owner)) {
         free(b);
         return NULL;

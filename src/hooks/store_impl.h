@@ -10,6 +10,7 @@
 #include "base/timer.h"
 #include "hooks/crumb.h"
 #include "hooks/store_priv.h"
+#include "hooks/timing.h"
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
@@ -70,6 +71,9 @@ struct batch {
     int32_t status;
     bool by_unit;      /* states[].status counts, not `status` alone */
     struct list waits; /* of the owner's loop, in order of units */
+    struct list
+        flying;        /* in the loop's list from its first place in the order to its last answer */
+    uint64_t since_ns; /* of that place */
     struct arena_chunk *arena;
 };
 
@@ -99,6 +103,13 @@ struct scan_state {
     struct scan_state *next_free;
 };
 
+/* Written by one loop. */
+struct store_numbers {
+    _Atomic uint64_t batches, units, ops, refused, sum_ns;
+    _Atomic uint64_t oldest_ns; /* when the oldest batch without an answer was submitted; 0: none */
+    _Atomic uint64_t buckets[TIMING_BUCKETS];
+};
+
 /* Outlives the store if it is in a mailbox when the store goes. */
 struct store_mail {
     struct mail mail;
@@ -123,6 +134,8 @@ struct store_loop {
     struct batch *kept, **kept_last;
     struct timer retry;
     struct batch *pool;
+    struct list flying; /* oldest first */
+    struct store_numbers numbers;
     struct answer *own, **own_last; /* answered on this very loop */
     struct store_mail *wake, *room;
     _Atomic uint64_t in_flight; /* written by this loop only */
@@ -196,6 +209,10 @@ int32_t batch_answer(struct store_loop *me, struct batch *b, pigeon_token token,
                      const pigeon_batch_result *result);
 /* Submits the kept batches again. [loop] */
 void batches_retry(struct store_loop *sl);
+
+/* store_metric.c */
+void batch_departs(struct batch *b); /* fine when it has */
+void batch_arrives(struct batch *b);
 
 /* store_scan.c */
 int32_t scan_rows(struct store *store, pigeon_token token, const pigeon_row *rows, uint32_t n,

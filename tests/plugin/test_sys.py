@@ -6,6 +6,7 @@ from mqtt import V31, V311, V5
 from plugin_case import PluginCase, judge
 
 NODE = 'node-1'
+LASTING = {'session_expiry_interval': 1000}
 STATS = ['uptime', 'time', 'clients/total', 'clients/maximum', 'messages/publish/sent',
          'memory/heap/current', 'memory/heap/maximum', 'cpu/usage', 'cpu/avg/last/1',
          'cpu/avg/last/5', 'cpu/avg/last/15']
@@ -222,6 +223,71 @@ class Both(SysCase):
         watch = self.watch('$SYS/broker/plugins/sys/#')
         p = self.until(watch, '$SYS/broker/plugins/sys/hook_pending')
         self.assertEqual(p.payload, b'0')
+
+
+class Store(SysCase):
+    options = {'id': NODE, 'limits': {'queue_ram': 10},
+               'plugins': {'sys': {'options': {'interval': '100ms', 'aedes': False}}}}
+
+    def number(self, topic, value):
+        """The number gets there; the last one that was retained comes first."""
+        watch = self.watch(f'$SYS/broker/{topic}', name='number-' + topic.replace('/', '-'))
+        self.until(watch, f'$SYS/broker/{topic}', lambda payload: float(payload) == value)
+
+    def test_what_waits_in_the_store_is_counted_until_it_is_read(self):
+        away = self.client('away', clean=False, props=LASTING, version=V5)
+        away.subscribe(('away/#', 1))
+        away.disconnect()
+        for topic in ('messages', 'bytes'):
+            self.number(f'queue/store/{topic}', 0)
+        source = self.client('source')
+        for i in range(50):
+            source.publish('away/x', b'%d' % i, qos=1)
+        self.number('queue/store/messages', 50)
+        self.number('queue/memory/messages', 0)
+        away = self.client('away', clean=False, props=LASTING, version=V5)
+        for i in range(50):
+            self.assertEqual(away.message().payload, b'%d' % i)
+        for topic in ('messages', 'bytes'):
+            self.number(f'queue/store/{topic}', 0)
+
+    def test_a_session_that_ends_takes_its_stored_messages_along(self):
+        gone = self.client('gone', clean=False, props=LASTING, version=V5)
+        gone.subscribe(('gone/#', 1))
+        gone.disconnect()
+        source = self.client('source')
+        for _ in range(20):
+            source.publish('gone/x', b'x', qos=1)
+        self.number('queue/store/messages', 20)
+        self.client('gone', clean=True, version=V5)
+        for topic in ('messages', 'bytes'):
+            self.number(f'queue/store/{topic}', 0)
+
+    def test_commits_are_counted_and_timed(self):
+        durable = self.client('durable', clean=False, props=LASTING, version=V5)
+        durable.subscribe(('durable/#', 1))
+        watch = self.watch('$SYS/broker/store/#')
+        seen = {}
+
+        def read_until(topic, test):
+            topic = '$SYS/broker/store/' + topic
+            while topic not in seen or not test(seen[topic]):
+                p = watch.message()
+                seen[p.topic] = float(p.payload)
+            return seen[topic]
+
+        units = read_until('units', lambda n: n >= 1)
+        for _ in range(10):  # each waits for its PUBACK: a message, and the end of its delivery
+            durable.publish('durable/x', b'x', qos=1)
+            durable.message()
+        batches = read_until('batches', lambda n: n >= 11)
+        read_until('units', lambda n: n >= units + 10)
+        read_until('ops', lambda n: n >= batches)
+        read_until('commit_seconds/count', lambda n: n >= 11)
+        read_until('commit_seconds/p99', lambda s: 0 <= s < 60)
+        read_until('in_flight', lambda n: n == 0)
+        read_until('lag_ms', lambda n: n == 0)
+        read_until('refused', lambda n: n == 0)
 
 
 class OnlyAedes(SysCase):
