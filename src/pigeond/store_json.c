@@ -199,7 +199,7 @@ static bool read_value(struct json *j, struct json_value *v)
 
 void json_open(struct json *j, char *line, size_t len)
 {
-    *j = (struct json){ .at = line, .end = line + len, .first = true };
+    *j = (struct json){ .at = line, .end = len ? line + len : line, .first = true };
     if (!take(j, '{'))
         fail(j, "a line must be one JSON object: '{' is missing");
 }
