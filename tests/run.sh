@@ -153,7 +153,7 @@ fuzz() {
 # ---- all of it ------------------------------------------------------------------------------
 
 install_missing gcc g++ libc6-dev meson ninja-build pkg-config python3 libev-dev libfyaml-dev \
-    libsqlite3-dev zlib1g-dev libleveldb-dev libssl-dev libcmocka-dev || record "packages cannot be installed" fail
+    libsqlite3-dev zlib1g-dev libleveldb-dev libssl-dev openssl libcmocka-dev || record "packages cannot be installed" fail
 standard
 if [ $all = yes ]; then
     install_missing clang libclang-rt-14-dev mosquitto-clients python3-paho-mqtt nodejs node-mqtt \

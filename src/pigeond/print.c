@@ -6,7 +6,7 @@ void print_version(FILE *out)
     fprintf(out,
             "pigeond %s\n"
             "plugin ABI: %d.%d\n"
-            "features: MQTT 3.1, 3.1.1, 5.0; TCP, unix sockets; TLS: no; WebSocket: yes; PROXY: yes\n",
+            "features: MQTT 3.1, 3.1.1, 5.0; TCP, unix sockets; TLS: yes; WebSocket: yes; PROXY: yes\n",
             PIGEON_VERSION, PIGEON_ABI_MAJOR, PIGEON_ABI_MINOR);
 }
 

@@ -521,12 +521,12 @@ def frame(buf):
 class Client:
     """One connection. Opens the socket at once; connect() sends CONNECT and returns the CONNACK.
 
-    address: (host, port) or anything with an attribute `address`.
+    address: (host, port) or anything with an attribute `address`. tls: an ssl.SSLContext.
     """
 
     def __init__(self, address, client_id='', version=V5, clean=True, keepalive=0, will=None,
                  username=None, password=None, props=None, auto_ack=False, timeout=DEADLINE,
-                 **extra):
+                 tls=None, server_name=None, session=None, **extra):
         self.address = getattr(address, 'address', address)
         self.version, self.client_id, self.timeout = version, client_id, timeout
         self.auto_ack = auto_ack
@@ -544,6 +544,8 @@ class Client:
         self._eof = None
         self.sock = socket.create_connection(self.address, timeout=self.timeout)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls:
+            self.sock = tls.wrap_socket(self.sock, server_hostname=server_name, session=session)
 
     # -- raw
 
