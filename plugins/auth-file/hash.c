@@ -280,11 +280,12 @@ static bool crypt_verify(const char *hash, const void *password, size_t len)
            CRYPTO_memcmp(made, hash, strlen(hash)) == 0;
 }
 
-static int crypt_new(const char *prefix, const void *password, size_t len, char *r_hash)
+static int crypt_new(const char *prefix, unsigned long cost, const void *password, size_t len,
+                     char *r_hash)
 {
     char setting[CRYPT_GENSALT_OUTPUT_SIZE];
 
-    if (!crypt_gensalt_rn(prefix, 0, NULL, 0, setting, sizeof(setting)))
+    if (!crypt_gensalt_rn(prefix, cost, NULL, 0, setting, sizeof(setting)))
         return -ENOTSUP;
     return crypt_make(setting, password, len, r_hash);
 }
@@ -360,11 +361,11 @@ int hash_make(enum hash_kind kind, unsigned iterations, const void *password, si
         return text_of_digest(iterations ? iterations : ITERATIONS, password, len, r_hash);
     case HASH_SHA512: return text_of_digest(0, password, len, r_hash);
     case HASH_ARGON2ID: return argon2_make(password, len, r_hash);
-    case HASH_YESCRYPT: return crypt_new("$y$", password, len, r_hash);
+    case HASH_YESCRYPT: return crypt_new("$y$", 0, password, len, r_hash);
     case HASH_BCRYPT:
         if (len > 72)
             return -EINVAL;
-        return crypt_new("$2b$", password, len, r_hash);
+        return crypt_new("$2b$", 12, password, len, r_hash);
     }
     return -EINVAL;
 }

@@ -104,6 +104,7 @@ struct client {
     bool may_be_anonymous; /* by its listener: end of chain for `authenticate` */
     bool assigned_id;
     bool pre_connect_done;
+    bool has_early_rules;     /* pushed in pre_connect, for the names the client had then */
     bool problem_info;        /* Request Problem Information */
     uint16_t receive_maximum; /* the client's: our window of QoS > 0 */
     uint16_t keepalive_s;

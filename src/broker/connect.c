@@ -194,6 +194,34 @@ static int take_values(struct connecting *n)
     return 0;
 }
 
+/* Rules of pre_connect are made of the names that the client had then. Would another plugin's values
+ * turn them into somebody else's? */
+static bool breaks_rules(const struct connecting *n)
+{
+    const pigeon_client *view = &n->who->view;
+    for (const struct ask_value *v = n->ask.values; v; v = v->next) {
+        pigeon_str now = v->kind == VALUE_CLIENTID ? view->id : view->username;
+        if ((v->kind != VALUE_CLIENTID && v->kind != VALUE_USERNAME) ||
+            str_eq(v->a, str_make(now.ptr, now.len)))
+            continue;
+        if (n->client->has_early_rules)
+            return true;
+        for (const struct ask_value *w = n->ask.values; w; w = w->next)
+            if (w->kind == VALUE_ACL && w->entry != v->entry &&
+                n->ask.hook == PIGEON_HOOK_PRE_CONNECT)
+                return true;
+    }
+    return false;
+}
+
+static enum step_result refuse_renamed(struct connecting *n)
+{
+    log_warn(n->shard->log, "connect_renamed", LS("client", identity_id(n->who)),
+             LZ("text", "a plugin has set another client id or user name than those for which "
+                        "another one had pushed rules in pre_connect"));
+    return refuse(n, REASON_NOT_AUTHORIZED, NULL);
+}
+
 static void take_subject(struct connecting *n)
 {
     struct subject *s = ask_take_subject(&n->ask);
@@ -236,6 +264,10 @@ static enum step_result step_pre_connect(struct connecting *n)
         return STEP_CONTINUE;
     if (n->ask.verdict != PIGEON_ALLOW)
         return refuse_ask(n);
+    if (breaks_rules(n))
+        return refuse_renamed(n);
+    for (const struct ask_value *v = n->ask.values; v; v = v->next)
+        n->client->has_early_rules = n->client->has_early_rules || v->kind == VALUE_ACL;
     take_subject(n);
     int r = take_values(n);
     ask_fini(&n->ask);
@@ -298,6 +330,8 @@ static enum step_result step_authenticate(struct connecting *n)
     }
     if (n->ask.verdict != PIGEON_ALLOW)
         return refuse_ask(n);
+    if (breaks_rules(n))
+        return refuse_renamed(n);
     int r = take_values(n);
     if (!r && view->auth_method.ptr) {
         n->answer.auth_method = str_make(view->auth_method.ptr, view->auth_method.len);

