@@ -6,6 +6,7 @@
  *   2026-11-24  1.0  thread.h, which is not included here
  *   2026-11-24  1.0  pigeon_msg.received_ms, .flags
  *   2026-11-24  1.0  PIGEON_SCAN_SUMS, pigeon_queue_sum
+ *   2026-11-24  1.0  pigeon_client.peer_pid, .peer_uid, .peer_gid
  *
  * A plugin is a shared object that exports one constant, `pigeon_plugin_v1`, written by PIGEON_PLUGIN.
  * The laws of growth, memory and threads are on top of <pigeon/types.h>.

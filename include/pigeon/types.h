@@ -124,6 +124,7 @@ typedef struct pigeon_msg_id {
 #define PIGEON_CLIENT_BRIDGE       4u /* 3.x: bridge bit in the protocol level                        */
 #define PIGEON_CLIENT_LOOPBACK     8u /* the listener is reachable from this machine only             */
 #define PIGEON_CLIENT_ACCEPTED     16u /* CONNACK with success was sent                               */
+#define PIGEON_CLIENT_PEER_CRED    32u /* a unix socket: peer_pid, peer_uid, peer_gid are known       */
 
 #define PIGEON_TRANSPORT_TCP  0u
 #define PIGEON_TRANSPORT_TLS  1u
@@ -147,6 +148,10 @@ typedef struct pigeon_client {
     pigeon_str   listener;
     pigeon_str   tls_cn;
     pigeon_bytes tls_cert;  /* the peer's certificate, DER                                           */
+    uint32_t     peer_pid;  /* the process that connected to the unix socket, and whose it was then  */
+    uint32_t     peer_uid;
+    uint32_t     peer_gid;
+    uint32_t     rsv;
 } pigeon_client;
 
 #define PIGEON_ORIGIN_CLIENT 0u

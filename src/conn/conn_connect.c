@@ -103,6 +103,8 @@ static struct identity *make_identity(struct conn *c, const struct connect_packe
                                       uint16_t keepalive_s, const struct conn_tls *tls)
 {
     char address[ADDR_TEXT_MAX];
+    struct stream_cred cred = { 0 };
+    bool has_cred = c->peer.kind == ADDR_LOCAL && stream_peer_cred(c->stream, &cred) == 0;
     struct identity_parts parts = {
         .id = id,
         .username = p->user_name,
@@ -115,7 +117,11 @@ static struct identity *make_identity(struct conn *c, const struct connect_packe
         .tls_cn = tls->cn ? str_from(tls->cn) : STR_NULL,
         .tls_cert = tls->cert,
         .flags = tls->flags | (p->is_bridge ? PIGEON_CLIENT_BRIDGE : 0) |
-                 (c->is_loopback ? PIGEON_CLIENT_LOOPBACK : 0),
+                 (c->is_loopback ? PIGEON_CLIENT_LOOPBACK : 0) |
+                 (has_cred ? PIGEON_CLIENT_PEER_CRED : 0),
+        .peer_pid = cred.pid,
+        .peer_uid = cred.uid,
+        .peer_gid = cred.gid,
         .loop = conn_shard(c)->index,
         .chains = c->client.listener,
         .keepalive_s = keepalive_s,

@@ -179,7 +179,10 @@ struct identity *identity_new(const struct identity_parts *p, struct identity *f
                   .port = p->port,
                   .loop = p->loop,
                   .keepalive_s = p->keepalive_s,
-                  .session_expiry_s = p->session_expiry_s },
+                  .session_expiry_s = p->session_expiry_s,
+                  .peer_pid = p->peer_pid,
+                  .peer_uid = p->peer_uid,
+                  .peer_gid = p->peer_gid },
         .refs = 1,
         .chains = p->chains,
         .slots = from ? from->slots : NULL,
@@ -220,6 +223,9 @@ void identity_parts(const struct identity *who, struct identity_parts *r)
         .chains = who->chains,
         .keepalive_s = v->keepalive_s,
         .session_expiry_s = v->session_expiry_s,
+        .peer_pid = v->peer_pid,
+        .peer_uid = v->peer_uid,
+        .peer_gid = v->peer_gid,
         .conn_id = v->conn_id,
     };
 }

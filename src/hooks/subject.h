@@ -29,6 +29,7 @@ struct identity_parts {
     uint16_t port;
     uint32_t flags; /* PIGEON_CLIENT_* */
     uint32_t loop, keepalive_s, session_expiry_s;
+    uint32_t peer_pid, peer_uid, peer_gid; /* with PIGEON_CLIENT_PEER_CRED */
     uint32_t chains; /* as ask.listener: whose events chain is told */
     uint64_t conn_id;
 };

@@ -36,6 +36,8 @@ struct listener {
     bool is_tcp, is_shared, started;
     uint16_t port;
     char *unix_path;
+    dev_t unix_dev; /* of the socket file */
+    ino_t unix_ino;
     _Atomic uint64_t n_accepted, n_refused;
     _Atomic uint32_t n_parts_left;
     uint32_t n_parts;
@@ -187,6 +189,15 @@ void listener_start(struct listener *l)
         loop_post_any(l->parts[i].loop, &l->parts[i].start, on_start_mail);
 }
 
+/* Another broker may have taken the path meanwhile. */
+static void remove_file(const struct listener *l)
+{
+    struct stat st;
+
+    if (lstat(l->unix_path, &st) == 0 && st.st_dev == l->unix_dev && st.st_ino == l->unix_ino)
+        unlink(l->unix_path);
+}
+
 void listener_free(struct listener **listener)
 {
     struct listener *l = *listener;
@@ -196,7 +207,7 @@ void listener_free(struct listener **listener)
         return;
     *listener = NULL;
     if (l->unix_path)
-        unlink(l->unix_path);
+        remove_file(l);
     if (!l->started) {
         listener_free_now(l);
         return;
@@ -410,6 +421,7 @@ static int open_unix(struct listener *l, const struct listener_conf *conf)
 {
     struct sockaddr_un un = { .sun_family = AF_UNIX };
     size_t len = strlen(conf->unix_path);
+    struct stat st;
     int fd, r;
 
     if (len >= sizeof(un.sun_path))
@@ -435,7 +447,14 @@ static int open_unix(struct listener *l, const struct listener_conf *conf)
         unlink(conf->unix_path);
         return -ENOMEM;
     }
-    if (chmod(conf->unix_path, conf->unix_mode ? conf->unix_mode : 0660) < 0)
+    if (lstat(l->unix_path, &st) < 0)
+        return -errno;
+    l->unix_dev = st.st_dev;
+    l->unix_ino = st.st_ino;
+    /* Nobody can connect before listen(). */
+    if (conf->unix_chown && lchown(l->unix_path, conf->unix_uid, conf->unix_gid) < 0)
+        return -errno;
+    if (chmod(l->unix_path, conf->unix_mode ? conf->unix_mode : 0660) < 0)
         return -errno;
     return 0;
 }

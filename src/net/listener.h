@@ -15,7 +15,9 @@ struct listener_conf {
     uint16_t port;         /* 0: any free one, the same for all addresses and loops */
     const char *unix_path; /* instead of bind and port; a stale socket file is replaced */
     uint32_t unix_mode;    /* file mode of the socket; 0: 0660 */
-    bool inherited;        /* use `fd`, a listening socket, instead; taken, also on failure */
+    bool unix_chown;       /* to these two; UINT32_MAX: as it is */
+    uint32_t unix_uid, unix_gid;
+    bool inherited; /* use `fd`, a listening socket, instead; taken, also on failure */
     int fd;
     int backlog;            /* 0: 1024 */
     uint32_t accept_budget; /* per socket and turn; 0: 64 */
@@ -36,7 +38,8 @@ int listener_new(struct loop_group *group, const struct listener_conf *conf,
                  listener_accept_fn on_accept, void *ctx, struct listener **r_listener);
 /* Also while the loops are running; takes effect in each loop's next turn. */
 void listener_start(struct listener *l);
-/* Closes the sockets, each in its loop's next turn; a UNIX socket file is removed. No on_accept of
+/* Closes the sockets, each in its loop's next turn; a UNIX socket file that is still the one made
+ * here is removed. No on_accept of
  * a loop comes after that turn, so `ctx` must live until the loops are joined or have turned. */
 void listener_free(struct listener **l);
 /* The port that is listened on, 0 for UNIX sockets. */

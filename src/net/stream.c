@@ -457,6 +457,18 @@ void layer_say_farewell(struct layer *l)
     l->stream->farewell = true;
 }
 
+int stream_peer_cred(const struct stream *s, struct stream_cred *r_cred)
+{
+    struct ucred cred;
+    socklen_t len = sizeof(cred);
+
+    if (s->is_tcp || s->state == STREAM_DEAD ||
+        getsockopt(s->io.fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 || cred.pid <= 0)
+        return -ENOTSUP;
+    *r_cred = (struct stream_cred){ (uint32_t)cred.pid, cred.uid, cred.gid };
+    return 0;
+}
+
 struct addr stream_local(const struct stream *s)
 {
     struct sockaddr_storage sa = { .ss_family = AF_UNSPEC };

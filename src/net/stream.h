@@ -101,6 +101,11 @@ bool stream_awaits_peer(const struct stream *s);
 /* Which rule the peer broke, a literal, when a layer gave up on it; NULL otherwise. Also in
  * on_closed. */
 const char *stream_fault(const struct stream *s);
+struct stream_cred {
+    uint32_t pid, uid, gid;
+};
+/* Who opened the other end of a unix socket. 0, or -ENOTSUP for other sockets; a system call. */
+int stream_peer_cred(const struct stream *s, struct stream_cred *r_cred);
 struct addr stream_local(const struct stream *s); /* a system call */
 struct loop *stream_loop(const struct stream *s); /* NULL while detached */
 /* Total bytes of this connection on the wire. */

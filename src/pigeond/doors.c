@@ -8,9 +8,12 @@
 #include "net/transport.h"
 #include "pigeond/door_tls.h"
 #include <errno.h>
+#include <grp.h>
+#include <pwd.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define PORT_TRIES 16         /* port 0: what is free for one address may be taken for the next */
 #define NOWHERE    UINT32_MAX /* index of a door that is closed */
@@ -99,9 +102,14 @@ static bool may_be_missing(const struct config_listener *l, uint32_t i, int err)
 static int refuse(struct doors *doors, const struct config_listener *l, const char *address,
                   int err)
 {
-    const char *help = err == -EADDRINUSE ? "another program listens there: stop it, or set `port`"
-                       : err == -EACCES   ? "only root may open it: set another `port` or path"
-                                          : "correct `bind`, `port` or `unix`";
+    const char *help;
+    switch (err) {
+    case -EADDRINUSE: help = "another program listens there: stop it, or set `port`"; break;
+    case -EACCES: help = "only root may open it: set another `port` or path"; break;
+    case -EINVAL: help = "correct `owner` or `group`: there is none of this name"; break;
+    case -EPERM: help = "only root may give the socket to this `owner` or `group`"; break;
+    default: help = "correct `bind`, `port` or `unix`"; break;
+    }
     if (l->unix_path)
         log_error(doors->log, "listen_refused", LZ("listener", l->name), LZ("path", l->unix_path),
                   LZ("reason", strerror(-err)), LZ("help", help));
@@ -143,13 +151,47 @@ static int door_plan(struct doors *doors, struct door *door, struct config *conf
     return plan_transport(doors, door, l);
 }
 
+static bool read_id(const char *text, uint32_t *r_id)
+{
+    char *end;
+    errno = 0;
+    unsigned long n = strtoul(text, &end, 10);
+    if (*text < '0' || *text > '9' || *end || errno || n >= UINT32_MAX)
+        return false;
+    *r_id = (uint32_t)n;
+    return true;
+}
+
+/* The owner of a socket file, UINT32_MAX for what is not set. Asks the system's user database. */
+static int find_owner(const struct config_listener *l, uint32_t *r_uid, uint32_t *r_gid)
+{
+    *r_uid = *r_gid = UINT32_MAX;
+    if (l->owner && !read_id(l->owner, r_uid)) {
+        const struct passwd *user = getpwnam(l->owner);
+        if (!user)
+            return -EINVAL;
+        *r_uid = user->pw_uid;
+    }
+    if (l->group && !read_id(l->group, r_gid)) {
+        const struct group *group = getgrnam(l->group);
+        if (!group)
+            return -EINVAL;
+        *r_gid = group->gr_gid;
+    }
+    return 0;
+}
+
 /* All addresses on one port. *r_address: the one that failed. */
 static int open_addresses(struct doors *doors, struct door *door, const char **r_address)
 {
     const struct config_listener *l = door->conf;
     struct listener_conf conf = { .port = l->unix_path ? 0 : (uint16_t)l->port,
                                   .unix_path = l->unix_path,
-                                  .unix_mode = (uint32_t)l->mode };
+                                  .unix_mode = (uint32_t)l->mode,
+                                  .unix_chown = l->owner || l->group };
+    int owner = find_owner(l, &conf.unix_uid, &conf.unix_gid);
+    if (owner)
+        return owner;
     uint32_t n = l->unix_path ? 1 : l->bind.n;
     for (uint32_t i = 0; i < n; i++) {
         struct listener **socket = &door->sockets[door->n_sockets];
@@ -293,17 +335,33 @@ void doors_abort(struct doors *doors)
     }
 }
 
+static bool same_text(const char *a, const char *b)
+{
+    return a == b || (a && b && !strcmp(a, b));
+}
+
+static bool same_mode(const struct config_listener *a, const struct config_listener *b)
+{
+    return a->mode == b->mode && same_text(a->owner, b->owner) && same_text(a->group, b->group);
+}
+
 /* A path can be opened once only, so its socket stays and changes its permissions. */
 static void take_mode(struct doors *doors, const struct config_listener *l)
 {
-    if (chmod(l->unix_path, (mode_t)l->mode) < 0)
+    uint32_t uid, gid;
+    int r = find_owner(l, &uid, &gid);
+    if (r)
+        errno = -r;
+    else if (l->owner || l->group)
+        r = lchown(l->unix_path, uid, gid);
+    if (r || chmod(l->unix_path, (mode_t)l->mode) < 0)
         log_error(doors->log, "listener_mode_refused", LZ("listener", l->name),
                   LZ("path", l->unix_path), LZ("reason", strerror(errno)));
 }
 
 static void door_take(struct doors *doors, struct door *door, struct broker *broker)
 {
-    if (door->conf->unix_path && door->conf->mode != door->next_conf->mode)
+    if (door->conf->unix_path && !same_mode(door->conf, door->next_conf))
         take_mode(doors, door->next_conf);
     config_unref(&door->config);
     door->config = door->next_config;

@@ -34,7 +34,7 @@ KIND = os.environ.get('BROKER_KIND', 'pigeon')
 THREADS = int(os.environ.get('PIGEON_TEST_THREADS', '1'))
 START_DEADLINE = 30.0
 STOP_DEADLINE = max(10.0, mqtt.DEADLINE)
-LISTENING = re.compile(r'\blistening\b.*\blistener=(\S+).*\bport=(\d+)')
+LISTENING = re.compile(r'\blistening\b.*\blistener=(\S+).*\b(?:port=(\d+)|path=(\S+))')
 COMPLAINT = re.compile(r'Sanitizer|runtime error:|Assertion|^==\d+==|corrupted|double free')
 LISTENER = {'name': 'default', 'port': 0, 'bind': ['127.0.0.1']}
 
@@ -96,7 +96,7 @@ class Broker:
         os.makedirs(self.state_dir, mode=0o700, exist_ok=True)
         self.process = self.address = None
         self.prefix = []  # words before the command
-        self.ports = {}  # of the listeners, by name
+        self.ports = {}  # of the listeners, by name; the path of a unix socket
         self.log = []  # lines of stderr, all starts
         self._reader, self._wanted = None, {'default'}
         self._up = threading.Event()
@@ -165,7 +165,8 @@ class Broker:
                 continue
             found = LISTENING.search(line)
             if found:
-                self.ports[found.group(1).strip('"')] = int(found.group(2))
+                port, path = found.group(2), found.group(3)
+                self.ports[found.group(1).strip('"')] = int(port) if port else path.strip('"')
             elif KIND == 'mosquitto' and re.search(r'mosquitto version .* running', line):
                 self.ports['default'] = self._wanted_port
             if self._wanted <= set(self.ports):
