@@ -317,6 +317,9 @@ bool hash_verify(const char *hash, const void *password, size_t len)
 
     if (!password)
         password = "";
+    /* What made the file took text. HMAC, and so PBKDF2, takes "x" and "x\0" for the same key. */
+    if (len && memchr(password, '\0', len))
+        return false;
     if (is_argon2(hash))
         return argon2_verify_text(hash, password, len);
     if (take_sha512(hash, &d) || take_pbkdf2(hash, &d))
