@@ -19,7 +19,7 @@ FIRST_NEW = {
     'pigeon_option': 'min', 'pigeon_command': 'rsv', 'pigeon_auth': 'authorize_subscribe',
     'pigeon_flow': 'published', 'pigeon_events': 'subscribed', 'pigeon_store': 'join',
     'pigeon_store_info': 'history', 'pigeon_store_host': 'queued', 'pigeon_bus': 'subscribe',
-    'pigeon_bus_host': 'state', 'pigeon_req': 'flags',
+    'pigeon_req': 'flags',  # not pigeon_bus_host: without `state` no bus could say that it is up
 }
 GROWTH = '    void (*later_1)(void);\n    void (*later_2)(void);\n    uint64_t later_3[2];\n'
 

@@ -22,9 +22,9 @@ NUMBERS = {'sys': {'options': {'aedes': False, 'mosquitto': False, 'interval': '
 
 class Cluster:
     """Brokers that share a directory. options: of every broker; faults: options of bus-pair, of
-    all or, as a list, of each."""
+    all or, as a list, of each; buses: a list of who stands in for bus-pair."""
 
-    def __init__(self, n, options=None, faults=None):
+    def __init__(self, n, options=None, faults=None, buses=None):
         self.dir = tempfile.mkdtemp(prefix='pb-')
         self.meet = os.path.join(self.dir, 'n')
         os.mkdir(self.meet)
@@ -33,8 +33,9 @@ class Cluster:
             control = os.path.join(self.dir, f'control{i}')
             of_bus = {'dir': self.meet, 'control': control}
             of_bus.update(faults[i] if isinstance(faults, list) else faults or {})
-            one = {'id': f'node{i}', 'bus': 'pair', 'bus_hello': HELLO,
-                   'plugins': {**plugin('bus-pair', of_bus), **NUMBERS}}
+            bus = buses[i] if buses else 'bus-pair'
+            one = {'id': f'node{i}', 'bus': bus.removeprefix('bus-'), 'bus_hello': HELLO,
+                   'plugins': {**plugin(bus, of_bus), **NUMBERS}}
             self.controls.append(control)
             self.nodes.append(Broker(broker.merge(one, options or {}), name=f'node{i}'))
 
@@ -85,14 +86,14 @@ class Cluster:
 class ClusterCase(unittest.TestCase):
     """A cluster for all tests of a class."""
 
-    n_nodes, options, faults = 2, {}, None
+    n_nodes, options, faults, buses = 2, {}, None, None
     cluster = None
 
     @classmethod
     def setUpClass(cls):
         if broker.KIND != 'pigeon':
             raise unittest.SkipTest('plugins of Pigeon')
-        cls.cluster = Cluster(cls.n_nodes, cls.options, cls.faults)
+        cls.cluster = Cluster(cls.n_nodes, cls.options, cls.faults, cls.buses)
         try:
             cls.cluster.start()
         except BaseException:

@@ -4,7 +4,10 @@
  * and sends on the connections it has dialed. Without: all nodes of one process hand parcels to
  * each other. Faults by options; `control` names a file whose text is looked at: "up", "down",
  * "frozen" (nothing is read or written). A frame is {u32 length of the body, u32 kind, u64 from,
- * to, link_seq} in the machine's byte order, then the body. */
+ * to, link_seq} in the machine's byte order, then the body.
+ *
+ * Built with headers of another time, too (SIZES_OLD, SIZES_NEW: tests/abi/other.py): behind the
+ * table of its time are functions that end the process. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -19,6 +22,17 @@
 
 #define LINKS_MAX 16
 #define READ_SIZE 65536
+
+#ifdef SIZES_OLD
+#define UP_TO(n)
+#else
+#define UP_TO(n) .max = (n),
+#endif
+#ifdef SIZES_NEW
+#define LATER .later_1 = abort, .later_2 = abort,
+#else
+#define LATER
+#endif
 
 struct head {
     uint32_t len, kind;
@@ -289,6 +303,10 @@ static int32_t bus_send(void *arg, pigeon_token token, const pigeon_parcel *p)
         hand_over(self, p);
         return self->pending_ns ? answer_later(self, token) : PIGEON_OK;
     }
+#ifdef SIZES_NEW
+    if (PIGEON_HAS(p, pigeon_parcel, later_1))
+        abort();
+#endif
     if (is_congested(self, p)) {
         if (!self->park)
             return PIGEON_E_BUSY;
@@ -526,12 +544,12 @@ static int32_t bus_open(void *arg, pigeon_token token, pigeon_incarnation me, ui
 static const pigeon_option options[] = {
     { .key = "dir", .type = PIGEON_T_STRING, .preset = "", .doc = "where the nodes meet" },
     { .key = "control", .type = PIGEON_T_STRING, .preset = "", .doc = "file with a command" },
-    { .key = "drop", .type = PIGEON_T_INT, .preset = "0", .max = 1000000, .doc = "every n-th" },
-    { .key = "repeat", .type = PIGEON_T_INT, .preset = "0", .max = 1000000, .doc = "every n-th" },
-    { .key = "delay", .type = PIGEON_T_INT, .preset = "0", .max = 1000000, .doc = "every n-th" },
-    { .key = "busy", .type = PIGEON_T_INT, .preset = "0", .max = 1000000, .doc = "every n-th" },
-    { .key = "pending", .type = PIGEON_T_TIME, .preset = "0", .max = 60000, .doc = "late answers" },
-    { .key = "buffer", .type = PIGEON_T_SIZE, .preset = "256k", .max = 1 << 30, .doc = "per link" },
+    { .key = "drop", .type = PIGEON_T_INT, .preset = "0", UP_TO(1000000).doc = "every n-th" },
+    { .key = "repeat", .type = PIGEON_T_INT, .preset = "0", UP_TO(1000000).doc = "every n-th" },
+    { .key = "delay", .type = PIGEON_T_INT, .preset = "0", UP_TO(1000000).doc = "every n-th" },
+    { .key = "busy", .type = PIGEON_T_INT, .preset = "0", UP_TO(1000000).doc = "every n-th" },
+    { .key = "pending", .type = PIGEON_T_TIME, .preset = "0", UP_TO(60000).doc = "late answers" },
+    { .key = "buffer", .type = PIGEON_T_SIZE, .preset = "256k", UP_TO(1 << 30).doc = "per link" },
     { .key = "park", .type = PIGEON_T_BOOL, .preset = "false", .doc = "PENDING instead of BUSY" },
     { .key = "echo", .type = PIGEON_T_BOOL, .preset = "false", .doc = "own parcels come back" },
 };
@@ -570,7 +588,8 @@ static int32_t create(const pigeon_host *host, const pigeon_conf *conf, void **o
     if (!self)
         return PIGEON_E_NOMEM;
     self->host = host;
-    self->bus = host->get(host->inst, PIGEON_IF_BUS_HOST, sizeof(pigeon_bus_host));
+    self->bus = host->get(host->inst, PIGEON_IF_BUS_HOST,
+                          offsetof(pigeon_bus_host, state) + sizeof(self->bus->state));
     self->dir = host->conf_str(conf, "dir").ptr;
     if (!self->dir || !self->dir[0])
         self->dir = NULL;
@@ -594,12 +613,18 @@ static int32_t create(const pigeon_host *host, const pigeon_conf *conf, void **o
     return PIGEON_OK;
 }
 
-static const pigeon_bus bus = {
-    .size = sizeof(bus),
-    .caps = PIGEON_BUS_ORDERED,
-    .open = bus_open,
-    .send = bus_send,
-    .more = bus_more,
+static const struct {
+    pigeon_bus now;
+    void (*beyond[16])(void);
+} bus = {
+    .now = { .size = sizeof(pigeon_bus),
+             .caps = PIGEON_BUS_ORDERED,
+             .open = bus_open,
+             .send = bus_send,
+             .more = bus_more,
+             LATER },
+    .beyond = { abort, abort, abort, abort, abort, abort, abort, abort, abort, abort, abort, abort,
+                abort, abort, abort, abort },
 };
 
 PIGEON_PLUGIN("org.pigeon-mqtt.test.bus-pair", "1.0", "a bus for tests", "MIT", PIGEON_F_SINGLE,

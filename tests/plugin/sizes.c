@@ -112,8 +112,8 @@ static void on_subscribed(void *self, const pigeon_client *client, const pigeon_
 
 static int32_t command(void *self, pigeon_req *req, pigeon_str name, pigeon_str args)
 {
-    (void)args;
-    LOG(self, "command %s", name.ptr);
+    see(self, "req", KNOWS(req, pigeon_req));
+    LOG(self, "command %s %s", name.ptr, args.ptr);
     ((struct self *)self)->host->reply(req, pigeon_z("{}"));
     return PIGEON_OK;
 }

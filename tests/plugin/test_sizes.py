@@ -3,6 +3,8 @@
 import os
 
 import mqtt
+from admin_case import COMMANDS, AdminCase
+from bus_case import ClusterCase
 from plugin_case import Broker, PluginCase, built, judge, plugin
 
 
@@ -87,3 +89,54 @@ class Stores(PluginCase):
 
     def test_a_store_with_longer_structs_keeps_what_it_is_given(self):
         self.keeps('store-memory-new')
+
+
+class Commands(AdminCase):
+    """The table of commands, of a plugin that reads and answers nothing else of this client."""
+    sizes = 'sizes-old'
+    puppets_let_in = {'username': 'u', 'password': b'p'}
+
+    @classmethod
+    def setUpClass(cls):
+        cls.options = {'plugins': {**plugin('probe'), **plugin(cls.sizes, only=['a'])}}
+        super().setUpClass()
+
+    def test_its_commands_are_listed_and_called(self):
+        rows = self.list(COMMANDS, plugin=self.sizes)
+        self.assertEqual([(r['name'], r['help']) for r in rows],
+                         [('one', 'the first'), ('two', 'the second')])
+        for name in ('one', 'two'):
+            self.assertEqual(self.call(name, self.sizes, args='{"a":1}'), (0, {}, ''))
+            self.broker.wait_log(f'"command {name} ')
+        self.assertFalse([line for line in self.broker.log if 'is from the future' in line])
+
+
+class CommandsOfTheFuture(Commands):
+    sizes = 'sizes-new'
+
+
+class Buses(ClusterCase):
+    """One node has the bus of today, one that of yesterday, one that of tomorrow."""
+    n_nodes, buses = 3, ['bus-pair', 'bus-pair-old', 'bus-pair-new']
+    faults = {'pending': '5ms'}
+
+    def test_each_is_heard_by_each(self):
+        subs = [self.subscriber(i, self.topic('+'), qos=2) for i in range(3)]
+        for i in range(3):
+            pub = self.client(i, f'pub{i}')
+            for qos in range(3):
+                pub.publish(self.topic(str(i)), f'{i}{qos}', qos=qos)
+        for c in subs:
+            got = sorted(c.wait(mqtt.PUBLISH).payload for _ in range(9))
+            self.assertEqual(got, [b'%d%d' % (i, qos) for i in range(3) for qos in range(3)])
+
+    def test_a_retained_message_of_each_is_known_to_each(self):
+        for i in range(3):
+            t = self.topic(str(i))
+            self.client(i, f'pub{i}').publish(t, t, qos=1, retain=True)
+            for k in range(3):
+                c = self.subscriber(k, t, name=f'sub{i}-')
+                self.assertEqual(c.wait(mqtt.PUBLISH).payload, t.encode())
+
+
+del AdminCase, ClusterCase, PluginCase  # are no tests themselves
