@@ -1,16 +1,18 @@
-// One scenario with MQTT.js: node mqttjs.js PORT VERSION SCENARIO NAME. Ends with 0 when all is well.
+// One scenario with MQTT.js: node mqttjs.js PORT|URL VERSION SCENARIO NAME [CA]. Ends with 0 when all is
+// well.
 'use strict'
 const assert = require('assert')
+const fs = require('fs')
 const mqtt = require('mqtt')
 
-const [port, version, scenario, name] = process.argv.slice(2)
+const [port, version, scenario, name, ca] = process.argv.slice(2)
 const topic = `js/${name}/${scenario}`
 const clients = []
 
 function open (suffix, options = {}) {
-  const client = mqtt.connect({
-    host: '127.0.0.1',
-    port: Number(port),
+  const where = port.includes(':') ? port : `mqtt://127.0.0.1:${port}`
+  const client = mqtt.connect(where, {
+    ...(ca ? { ca: fs.readFileSync(ca) } : {}),
     protocolVersion: Number(version),
     protocolId: version === '3' ? 'MQIsdp' : 'MQTT',
     clientId: suffix + name,

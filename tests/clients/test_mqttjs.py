@@ -7,6 +7,7 @@ import unittest
 
 from client_case import HERE, ClientCase
 
+SCRIPT = os.path.join(HERE, 'mqttjs.js')
 NODE = shutil.which('nodejs') or shutil.which('node')
 WHERE = '/usr/share/nodejs:/usr/lib/nodejs'  # of Debian's packages, for other builds of Node.js
 os.environ['NODE_PATH'] = ':'.join(filter(None, (os.environ.get('NODE_PATH'), WHERE)))
@@ -26,7 +27,7 @@ class MqttJs:
     version = None
 
     def scenario(self, name):
-        self.run_program(NODE, os.path.join(HERE, 'mqttjs.js'), self.port, self.version, name,
+        self.run_program(NODE, SCRIPT, self.port, self.version, name,
                          self.name())
 
     def test_each_qos_arrives(self):
