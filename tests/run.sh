@@ -7,7 +7,7 @@
 #
 # --all adds what takes longer, less than fifty minutes together: clang, address and undefined
 # behaviour sanitizers, thread sanitizer with two and eight event loops, a moment of fuzzing per
-# target, real clients (mosquitto, paho, MQTT.js).
+# target, real clients (mosquitto, paho, MQTT.js in Node.js and in Chromium).
 #
 # The last line is `N passed, N failed`; the exit status says the same.
 set -u
@@ -118,7 +118,20 @@ threads() {
             --suite unit --suite threads2 --suite threads8 --no-suite clients
 }
 
+# MQTT.js as a browser has it, which Debian does not package.
+mqttjs_for_browsers() {
+    folder=build-test/mqttjs
+    PIGEON_TEST_MQTTJS=$PWD/$folder/package/dist/mqtt.min.js
+    export PIGEON_TEST_MQTTJS
+    [ ! -f "$PIGEON_TEST_MQTTJS" ] || return 0
+    say "fetching MQTT.js"
+    command -v npm >/dev/null || install_missing npm || return 1
+    mkdir -p "$folder" && (cd "$folder" && npm pack --silent mqtt@5 && tar -xzf mqtt-*.tgz) \
+        >"$results/npm.log" 2>&1 || { cat "$results/npm.log"; return 1; }
+}
+
 clients() {
+    mqttjs_for_browsers || record "MQTT.js for browsers cannot be fetched" fail
     check build-test clients --setup all --suite clients
 }
 
@@ -153,10 +166,10 @@ fuzz() {
 # ---- all of it ------------------------------------------------------------------------------
 
 install_missing gcc g++ libc6-dev meson ninja-build pkg-config python3 libev-dev libfyaml-dev \
-    libsqlite3-dev zlib1g-dev libleveldb-dev libssl-dev openssl libcmocka-dev || record "packages cannot be installed" fail
+    libsqlite3-dev zlib1g-dev libleveldb-dev libcrypt-dev libargon2-dev libssl-dev openssl libcmocka-dev || record "packages cannot be installed" fail
 standard
 if [ $all = yes ]; then
-    install_missing clang libclang-rt-14-dev mosquitto-clients python3-paho-mqtt nodejs node-mqtt \
+    install_missing clang libclang-rt-14-dev mosquitto-clients python3-paho-mqtt nodejs node-mqtt chromium \
         postgresql libpq-dev ||
         record "packages for --all cannot be installed" fail
     clients

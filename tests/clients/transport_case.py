@@ -12,6 +12,7 @@ class TransportCase(ClientCase):
     """transport: mqtts, ws or wss; the others' names are the URL schemes."""
 
     transport = None
+    web = {'protocol': 'websocket', 'path': '/mqtt'}
 
     @classmethod
     def setUpClass(cls):
@@ -20,8 +21,8 @@ class TransportCase(ClientCase):
         cls.pki = pki.Authority()
         cls.addClassCleanup(cls.pki.close)
         files = cls.pki.issue('server', san='DNS:localhost,IP:127.0.0.1')
-        tls, web = {'tls': files}, {'protocol': 'websocket', 'path': '/mqtt'}
-        more = {'mqtts': tls, 'ws': web, 'wss': {**tls, **web}}[cls.transport]
+        tls = {'tls': files}
+        more = {'mqtts': tls, 'ws': cls.web, 'wss': {**tls, **cls.web}}[cls.transport]
         cls.options = {**ClientCase.options, 'listeners': [{**LISTENER, **more}]}
         super().setUpClass()
 
