@@ -133,7 +133,7 @@ int32_t db_keys(struct db *db, struct bytes prefix, struct keys *r_keys)
 
 /* ---- what is in memory ----------------------------------------------------------------------- */
 
-static int32_t load_sessions(struct db *db)
+static int32_t load(struct db *db)
 {
     struct keys keys;
     int32_t r = db_keys(db, (struct bytes){ .ptr = "s", .len = 1 }, &keys);
@@ -143,22 +143,6 @@ static int32_t load_sessions(struct db *db)
             r = PIGEON_E_NOMEM;
     keys_fini(&keys);
     ledger_commit(&db->ledger);
-    return r;
-}
-
-/* The messages of several recipients are made known, for the survey counts those who wait. */
-static int32_t load(struct db *db)
-{
-    struct keys keys;
-    int32_t r = load_sessions(db);
-
-    if (r != PIGEON_OK)
-        return r;
-    r = db_keys(db, (struct bytes){ .ptr = "m", .len = 1 }, &keys);
-    for (size_t i = 0; i < keys.n && r == PIGEON_OK; i++)
-        if (numbers_put(&db->ledger.bodies, key_number(keys.key[i], 0)))
-            r = PIGEON_E_NOMEM;
-    keys_fini(&keys);
     return r == PIGEON_OK ? survey(db, &db->ledger, db_rows) : r;
 }
 

@@ -150,6 +150,7 @@ static int32_t queue_row(struct reading *r, struct bytes key, struct reader *in)
     room->op.pos = key_number(key, 0);
     room->op.session = key_number(key, 1);
     take_rcpt(in, room, &is_alone);
+    room->is_shared = !is_alone;
     room->rcpt.session = room->op.session;
     room->op.rcpts = &room->rcpt;
     room->op.nrcpts = 1;

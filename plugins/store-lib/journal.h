@@ -27,6 +27,7 @@ struct journal_row {
     pigeon_sub sub;
     pigeon_rcpt rcpt;
     uint32_t ids[256];
+    bool is_shared; /* of a queue: the message may have other recipients */
 };
 
 /* Takes one row, copied before the return; false: no more are wanted now. */

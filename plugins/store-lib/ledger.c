@@ -362,8 +362,7 @@ void ledger_survey_begin(struct ledger *l)
         q->at = q->n = 0;
         q->rows = q->bytes = q->last_id = 0;
     }
-    for (uint32_t i = 0; l->bodies.cells && i <= l->bodies.mask; i++)
-        l->bodies.cells[2 * (size_t)i + 1] = 0;
+    numbers_fini(&l->bodies);
     l->is_surveyed = true;
 }
 
@@ -371,18 +370,20 @@ int ledger_survey_row(struct ledger *l, uint64_t session, uint64_t pos, uint16_t
                       uint64_t bytes)
 {
     struct queue *q = ledger_find(l, session);
-    uint64_t *waiting = numbers_find(&l->bodies, pos);
 
     if (pos > l->last_pos)
         l->last_pos = pos;
     if (!q || ledger_has(q, pos))
         return 0;
-    if (waiting)
-        ++*waiting;
     if (pos_add(q, pos))
         return -1;
     q->bytes += bytes;
     if (packet_id && pos > q->last_id)
         q->last_id = pos;
     return 0;
+}
+
+int ledger_survey_shared(struct ledger *l, uint64_t session, uint64_t pos)
+{
+    return ledger_find(l, session) ? numbers_set(&l->bodies, pos, ledger_waiting(l, pos) + 1) : 0;
 }

@@ -55,7 +55,8 @@ void ledger_mark(struct ledger *l);
 void ledger_undo(struct ledger *l);
 
 /* Outside of a transaction: all queues are empty, their rows follow one by one. Rows of unknown
- * sessions count for last_pos only. Shared messages are put into `bodies` before, if they count. */
+ * sessions count for last_pos only. Of a shared message survey_shared follows for each row. */
 void ledger_survey_begin(struct ledger *l);
 int ledger_survey_row(struct ledger *l, uint64_t session, uint64_t pos, uint16_t packet_id,
                       uint64_t bytes);
+int ledger_survey_shared(struct ledger *l, uint64_t session, uint64_t pos);

@@ -8,6 +8,7 @@ struct sum {
 
 struct surveying {
     struct ledger *ledger;
+    struct journal_row *room;
     bool starved;
 };
 
@@ -18,7 +19,8 @@ static bool on_row(void *arg, const pigeon_op *op)
     uint64_t bytes = (uint64_t)m->topic.len + m->payload.len + m->props.len + m->publisher.len +
                      m->publisher_user.len;
 
-    s->starved = ledger_survey_row(s->ledger, op->session, op->pos, op->packet_id, bytes) != 0;
+    s->starved = ledger_survey_row(s->ledger, op->session, op->pos, op->packet_id, bytes) ||
+                 (s->room->is_shared && ledger_survey_shared(s->ledger, op->session, op->pos));
     return !s->starved;
 }
 
@@ -26,7 +28,7 @@ int32_t survey(void *db, struct ledger *l, survey_rows_fn rows)
 {
     struct journal_cursor c = { .what = PIGEON_SCAN_QUEUE };
     struct journal_row room;
-    struct surveying s = { .ledger = l };
+    struct surveying s = { .ledger = l, .room = &room };
     int32_t r;
 
     ledger_survey_begin(l);

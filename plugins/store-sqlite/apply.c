@@ -67,39 +67,18 @@ static int32_t due(struct db *db, enum statement st, const pigeon_op *op)
 
 static int32_t row_del(struct db *db, uint64_t session, uint64_t pos);
 
-/* Rows of its own beside messages that others wait for, too. */
-static int32_t run_del_more(struct db *db, uint64_t session, uint64_t from, uint64_t upto)
-{
-    for (;;) {
-        sqlite3_stmt *s = bind2(db, S_RUN_MORE, session, from);
-        int32_t r;
-        int rc;
-
-        sqlite3_bind_int64(s, 3, (int64_t)upto);
-        rc = sqlite3_step(s);
-        r = db_status(db, rc);
-        from = (uint64_t)sqlite3_column_int64(s, 0);
-        sqlite3_reset(s);
-        if (r != PIGEON_OK || rc != SQLITE_ROW)
-            return r;
-        r = row_del(db, session, from);
-        if (r != PIGEON_OK)
-            return r;
-    }
-}
-
 /* All of a session's rows from one number up to another, between which there are no others of it.
  */
 static int32_t run_del(struct db *db, uint64_t session, uint64_t from, uint64_t upto)
 {
-    int32_t r;
+    int32_t r = PIGEON_OK;
 
     if (from == upto)
         return row_del(db, session, from);
-    r = run3(db, S_RUN_DEL, session, from, upto);
-    if (r == PIGEON_OK)
-        r = run3(db, S_RUN_DEL_INLINE, session, from, upto);
-    return r == PIGEON_OK ? run_del_more(db, session, from, upto) : r;
+    for (uint64_t pos = from; db->ledger.bodies.n && pos <= upto && r == PIGEON_OK; pos++)
+        if (ledger_waiting(&db->ledger, pos))
+            r = row_del(db, session, pos);
+    return r == PIGEON_OK ? run3(db, S_RUN_DEL, session, from, upto) : r;
 }
 
 static int32_t session_del(struct db *db, uint64_t session)
@@ -152,6 +131,16 @@ static int32_t add_beside(struct db *db, uint64_t pos, const pigeon_rcpt *to, ui
     return r == PIGEON_OK ? noted(ledger_add(&db->ledger, q, pos)) : r;
 }
 
+/* `added` recipients more wait beside those who did. */
+static int32_t wait_more(struct db *db, uint64_t pos, uint32_t added)
+{
+    uint64_t waiting = ledger_waiting(&db->ledger, pos);
+
+    if (!added)
+        return PIGEON_OK;
+    return noted(ledger_set_waiting(&db->ledger, pos, (waiting ? waiting : 1) + added));
+}
+
 /* The message stands in the queue already: only recipients that it does not have are added. */
 static int32_t add_again(struct db *db, const pigeon_op *op)
 {
@@ -160,7 +149,9 @@ static int32_t add_again(struct db *db, const pigeon_op *op)
 
     for (uint32_t i = 0; i < op->nrcpts && r == PIGEON_OK; i++)
         r = add_beside(db, op->pos, op_rcpt(op, i), &added);
-    return r == PIGEON_OK && added ? run2(db, S_QUEUE_MORE, op->pos, added) : r;
+    if (r == PIGEON_OK && added)
+        r = run2(db, S_QUEUE_MORE, op->pos, added);
+    return r == PIGEON_OK ? wait_more(db, op->pos, added) : r;
 }
 
 /* Recipients that exist, the first of them, and those beside it. */
@@ -187,7 +178,7 @@ static int32_t queue_add(struct db *db, const pigeon_op *op, uint32_t *r_gone)
         return PIGEON_OK;
     sqlite3_bind_int64(s, 1, (int64_t)op->pos);
     bind_rcpt(s, 2, op_rcpt(op, first));
-    sqlite3_bind_int64(s, 7, 0);
+    sqlite3_bind_int64(s, 7, n - 1);
     bind_msg(s, 8, op->msg);
     r = db_run(db, S_QUEUE_ADD);
     if (r != PIGEON_OK)
@@ -198,7 +189,7 @@ static int32_t queue_add(struct db *db, const pigeon_op *op, uint32_t *r_gone)
         ledger_add(&db->ledger, ledger_find(&db->ledger, op_rcpt(op, first)->session), op->pos));
     for (uint32_t i = first + 1; n > 1 && i < op->nrcpts && r == PIGEON_OK; i++)
         r = add_beside(db, op->pos, op_rcpt(op, i), &added);
-    return r == PIGEON_OK && added ? run2(db, S_QUEUE_MORE, op->pos, added) : r;
+    return r == PIGEON_OK ? wait_more(db, op->pos, added) : r;
 }
 
 static bool queue_has(const struct db *db, uint64_t session, uint64_t pos)
@@ -210,12 +201,13 @@ static bool queue_has(const struct db *db, uint64_t session, uint64_t pos)
 
 static int32_t queue_upd(struct db *db, const pigeon_op *op)
 {
-    static const enum statement both[] = { S_QUEUE_UPD, S_RCPT_UPD };
+    static const enum statement both[] = { S_QUEUE_UPD, S_RCPT_UPD, S_QUEUE_UPD };
+    uint32_t first = ledger_waiting(&db->ledger, op->pos) ? 1 : 0;
     int32_t r = PIGEON_OK;
 
     if (!queue_has(db, op->session, op->pos))
         return PIGEON_OK;
-    for (uint32_t i = 0; i < 2 && r == PIGEON_OK; i++) {
+    for (uint32_t i = first; i < first + 2 && r == PIGEON_OK; i++) {
         sqlite3_stmt *s = bind2(db, both[i], op->pos, op->session);
 
         sqlite3_bind_int(s, 3, op->packet_id);
@@ -227,20 +219,20 @@ static int32_t queue_upd(struct db *db, const pigeon_op *op)
     return r;
 }
 
+/* The message goes with the last one who waits for it. */
 static int32_t row_del(struct db *db, uint64_t session, uint64_t pos)
 {
-    int32_t r = run2(db, S_QUEUE_DEL, pos, session);
+    uint64_t waiting = ledger_waiting(&db->ledger, pos);
+    int32_t r;
 
-    if (r != PIGEON_OK || has_changed(db))
-        return r;
-    r = run2(db, S_QUEUE_INLINE_DEL, pos, session);
-    if (r != PIGEON_OK || has_changed(db))
-        return r;
+    if (!waiting)
+        return run2(db, S_QUEUE_DEL, pos, session);
     r = run2(db, S_RCPT_DEL, pos, session);
-    if (r != PIGEON_OK || !has_changed(db))
-        return r;
-    r = run2(db, S_QUEUE_MORE, pos, UINT64_MAX); /* one less */
-    return r == PIGEON_OK ? run1(db, S_QUEUE_END, pos) : r;
+    if (r == PIGEON_OK && !has_changed(db))
+        r = run2(db, S_QUEUE_INLINE_DEL, pos, session);
+    if (r == PIGEON_OK && waiting == 1)
+        r = run1(db, S_QUEUE_END, pos);
+    return r == PIGEON_OK ? noted(ledger_set_waiting(&db->ledger, pos, waiting - 1)) : r;
 }
 
 static int32_t queue_del(struct db *db, uint64_t session, uint64_t pos)

@@ -68,11 +68,7 @@ static const char *const texts[S_COUNT] = {
     [S_SESSION_DEL] = "DELETE FROM sessions WHERE session = ?1",
     [S_SESSION_DEL_SUBS] = "DELETE FROM subscriptions WHERE session = ?1",
     [S_SESSION_DEL_IN] = "DELETE FROM incoming WHERE session = ?1",
-    [S_RUN_DEL] = "DELETE FROM queue WHERE pos BETWEEN ?2 AND ?3 AND session = ?1 AND more = 0",
-    [S_RUN_DEL_INLINE] = "UPDATE queue SET session = NULL WHERE pos BETWEEN ?2 AND ?3 "
-                         "AND session = ?1",
-    [S_RUN_MORE] = "SELECT pos FROM recipients WHERE pos BETWEEN ?2 AND ?3 AND session = ?1 "
-                   "LIMIT 1",
+    [S_RUN_DEL] = "DELETE FROM queue WHERE pos BETWEEN ?2 AND ?3 AND session = ?1",
     [S_SUB_PUT] = "REPLACE INTO subscriptions (session, " SUB_NAMES ") "
                   "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     [S_SUB_DEL] = "DELETE FROM subscriptions WHERE session = ?1 AND key = ?2",
@@ -85,9 +81,9 @@ static const char *const texts[S_COUNT] = {
                     "ON CONFLICT (pos) DO NOTHING",
     [S_QUEUE_MORE] = "UPDATE queue SET more = more + ?2 WHERE pos = ?1",
     [S_QUEUE_UPD] = "UPDATE queue SET packet_id = ?3, state = ?4 WHERE pos = ?1 AND session = ?2",
-    [S_QUEUE_DEL] = "DELETE FROM queue WHERE pos = ?1 AND session = ?2 AND more = 0",
+    [S_QUEUE_DEL] = "DELETE FROM queue WHERE pos = ?1 AND session = ?2",
     [S_QUEUE_INLINE_DEL] = "UPDATE queue SET session = NULL WHERE pos = ?1 AND session = ?2",
-    [S_QUEUE_END] = "DELETE FROM queue WHERE pos = ?1 AND session IS NULL AND more = 0",
+    [S_QUEUE_END] = "DELETE FROM queue WHERE pos = ?1",
     [S_QUEUE_MOVE] = "UPDATE queue SET session = ?3, qos = ?4, retain = ?5, packet_id = 0, "
                      "state = 0, share = ?6, ids = ?7 WHERE pos = ?1 AND session = ?2",
     [S_RCPT_ADD] = "INSERT OR IGNORE INTO recipients (pos, session, qos, retain, packet_id, state, "

@@ -24,8 +24,6 @@ enum statement {
     S_SESSION_DEL_SUBS,
     S_SESSION_DEL_IN,
     S_RUN_DEL,
-    S_RUN_DEL_INLINE,
-    S_RUN_MORE,
     S_SUB_PUT,
     S_SUB_DEL,
     S_RETAIN_PUT,

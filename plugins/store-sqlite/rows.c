@@ -197,6 +197,7 @@ static int32_t message_row(const struct reading *r, sqlite3_stmt *s)
     if (pos != r->c->at || !r->c->at2)
         r->c->at2 = 0;
     r->c->at = pos;
+    r->room->is_shared = sqlite3_column_int64(s, 8) > 0;
     if (!column_msg(s, 9, &r->room->msg))
         return damaged(r->db, "queue", pos);
     if (r->c->at2 == 0) {

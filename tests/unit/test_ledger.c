@@ -203,6 +203,8 @@ static void a_survey_counts_texts_identifiers_and_who_waits(void **state)
     assert_int_equal(ledger_survey_row(&l, 1, 3, 0, 100), 0);
     assert_int_equal(ledger_survey_row(&l, 1, 5, 8, 20), 0);
     assert_int_equal(ledger_survey_row(&l, 2, 5, 0, 20), 0);
+    assert_int_equal(ledger_survey_shared(&l, 1, 5), 0);
+    assert_int_equal(ledger_survey_shared(&l, 2, 5), 0);
     assert_int_equal(ledger_survey_row(&l, 99, 500, 0, 20), 0); /* nobody's */
     assert_int_equal(ledger_find(&l, 1)->rows, 2);
     assert_int_equal(ledger_find(&l, 1)->bytes, 120);
