@@ -29,7 +29,7 @@ case $port in
 '' | *[!0-9]*) usage ;;
 esac
 
-packages="gcc libc6-dev meson ninja-build pkg-config libev-dev libfyaml-dev libssl-dev libsqlite3-dev zlib1g-dev libleveldb-dev"
+packages="gcc libc6-dev meson ninja-build pkg-config libev-dev libfyaml-dev libssl-dev libsqlite3-dev zlib1g-dev libleveldb-dev libcrypt-dev libargon2-dev"
 
 install_missing() {
     command -v dpkg-query >/dev/null || return 0 # not Debian: Meson says what it lacks

@@ -141,7 +141,8 @@ typedef struct pigeon_host {
     /* From pre_connect, authenticate or exchange: a rule of this chain entry for this client, first match
      * wins, enforced by the core without calling the plugin. verdict: PIGEON_ALLOW or PIGEON_DENY. A filter of
      * SUBSCRIBE must be covered by the rule; a denied part of it is left out of what is delivered. Rules pushed
-     * in a re-authentication replace the earlier ones of the plugin. */
+     * in a re-authentication replace the earlier ones of the plugin. Those of pre_connect hold for the names of then:
+     * when another plugin sets other ones afterwards, the client is refused. */
     int32_t (*acl_add)(pigeon_req *req, pigeon_str filter, uint32_t access, int32_t verdict);
     int32_t (*reply)(pigeon_req *req, pigeon_str json);            /* control                        */
 
