@@ -279,6 +279,17 @@ uint32_t store_keeps(const struct hooks *hooks)
     return hooks_store(hooks)->info.keeps;
 }
 
+/* A scan that is over comes first among the free ones, and keeps its numbers until it is used again. */
+uint32_t store_scan_bad(const struct hooks *hooks)
+{
+    struct store *store = hooks_store(hooks);
+
+    pthread_mutex_lock(&store->lock);
+    uint32_t n = store->free_scans ? store->free_scans->n_bad : 0;
+    pthread_mutex_unlock(&store->lock);
+    return n;
+}
+
 /* ---- what the plugin calls ------------------------------------------------------------------- */
 
 void store_fail(struct store *store, const char *text)

@@ -101,3 +101,5 @@ int store_scan(struct hook_loop *hl, struct store_scan *s);
 void store_scan_cancel(struct hook_loop *hl, struct store_scan *s); /* fine when it does not run */
 /* At start, before the loops run: calls row for everything and returns when it is through. 0 or negative. */
 int store_scan_all(struct hooks *hooks, uint32_t what, void (*row)(void *ctx, const pigeon_op *op), void *ctx);
+/* Rows of the last store_scan_all that nobody was shown, for they lacked what their kind must have. */
+uint32_t store_scan_bad(const struct hooks *hooks);

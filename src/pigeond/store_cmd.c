@@ -122,6 +122,11 @@ static int scan(struct command *c, void (*row)(void *ctx, const pigeon_op *op))
     for (size_t i = 0; i < N_KINDS && !c->error; i++) {
         c->what = kinds[i];
         int r = store_scan_all(c->from.hooks, kinds[i], row, c);
+        uint32_t n_bad = store_scan_bad(c->from.hooks);
+        if (n_bad)
+            fprintf(c->faults, "bad rows: %s, %u without what their kind must have\n",
+                    store_kind_name(kinds[i]), n_bad);
+        c->judge.n_bad += n_bad;
         if (r && !c->error)
             c->error = r;
     }

@@ -511,6 +511,54 @@ static void a_unit_that_finds_no_memory_leaves_no_trace(void **state)
     }
 }
 
+static void an_op_put_as_it_is_keeps_its_number_and_is_copied(void **state)
+{
+    struct fake *f = fake_new(1);
+    struct hook_loop *hl = fake_loop(f, 0);
+    struct message_parts parts = { .topic = STR("t"), .qos = 1 };
+    struct message *m = message_new(&parts);
+    char share[] = "$share/g/t", extra[] = "extra";
+    uint32_t ids[] = { 3, 300 };
+    pigeon_rcpt to[2] = { { .size = sizeof(to[0]), .session = 4, .qos = 1, .nsub_ids = 2 },
+                          { .size = sizeof(to[0]), .session = 5, .retain = 1 } };
+    pigeon_op op = { .size = sizeof(op),
+                     .kind = PIGEON_OP_QUEUE_ADD,
+                     .pos = 77,
+                     .extra = { .ptr = (uint8_t *)extra, .len = 5 },
+                     .nrcpts = 2,
+                     .rcpt_stride = sizeof(to[0]) };
+
+    (void)state;
+    to[0].sub_ids = ids;
+    to[0].share = (pigeon_str){ .ptr = share, .len = 10 };
+    op.rcpts = to;
+    op.msg = &m->view;
+    store_set_last_pos(fake_hooks(f), 1000);
+    store_unit_begin(hl, PIGEON_DURABILITY_DISK, 0);
+    store_op_put(hl, &op);
+    assert_int_equal(store_unit_end(hl, NULL), 0);
+    memset(to, 0, sizeof(to));
+    memset(ids, 0, sizeof(ids));
+    memset(share, 'x', sizeof(share));
+    memset(extra, 'x', sizeof(extra));
+    store_submit(hl);
+    const pigeon_op *put = &f->batch->ops[0];
+    assert_int_equal(put->pos, 77);
+    assert_int_equal(store_last_pos(fake_hooks(f)), 1000);
+    assert_ptr_equal(put->msg, &m->view);
+    assert_memory_equal(put->extra.ptr, "extra", 5);
+    assert_int_equal(put->nrcpts, 2);
+    assert_int_equal(put->rcpts[0].session, 4);
+    assert_int_equal(put->rcpts[0].sub_ids[1], 300);
+    assert_string_equal(put->rcpts[0].share.ptr, "$share/g/t");
+    assert_int_equal(put->rcpts[1].session, 5);
+    assert_int_equal(put->rcpts[1].retain, 1);
+    assert_int_equal(put->rcpts[1].nsub_ids, 0);
+    store_run_answers(hl);
+    message_unref(&m);
+    fake_free(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -535,6 +583,7 @@ int main(void)
         cmocka_unit_test(what_was_never_answered_is_dropped_at_the_end),
         cmocka_unit_test(a_detached_plugin_is_not_called_again),
         cmocka_unit_test(a_unit_that_finds_no_memory_leaves_no_trace),
+        cmocka_unit_test(an_op_put_as_it_is_keeps_its_number_and_is_copied),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

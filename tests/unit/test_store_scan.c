@@ -323,6 +323,35 @@ static void the_scan_at_the_start_needs_no_loop(void **state)
     fake_free(f);
 }
 
+static void two_rows_one_without_its_subscription(struct fake *f, const pigeon_scan *scan)
+{
+    pigeon_sub sub = { .size = sizeof(sub) };
+    pigeon_op op = { .size = sizeof(op), .kind = PIGEON_OP_SUB_PUT, .session = 5, .pos = 1 };
+    pigeon_row row = { .size = sizeof(row), .what = scan->what };
+
+    row.op = &op;
+    store_host_table.rows(f->store, scan->token, &row, 1, sizeof(row));
+    op.sub = &sub;
+    store_host_table.rows(f->store, scan->token, &row, 1, sizeof(row));
+}
+
+static void rows_that_nobody_is_shown_are_counted(void **state)
+{
+    struct fake *f = fake_new(1);
+    uint64_t sum = 0;
+
+    (void)state;
+    assert_int_equal(store_scan_bad(fake_hooks(f)), 0);
+    f->on_scan = two_rows_one_without_its_subscription;
+    assert_int_equal(store_scan_all(fake_hooks(f), PIGEON_SCAN_SUBS, count_row, &sum), 0);
+    assert_int_equal(sum, 1);
+    assert_int_equal(store_scan_bad(fake_hooks(f)), 1);
+    f->on_scan = NULL;
+    assert_int_equal(store_scan_all(fake_hooks(f), PIGEON_SCAN_SUBS, count_row, &sum), 0);
+    assert_int_equal(store_scan_bad(fake_hooks(f)), 0);
+    fake_free(f);
+}
+
 struct answering_thread {
     struct fake *f;
     pthread_t thread;
@@ -389,6 +418,7 @@ int main(void)
         cmocka_unit_test(a_scan_that_fails_says_so),
         cmocka_unit_test(rows_that_find_no_memory_end_the_scan),
         cmocka_unit_test(the_scan_at_the_start_needs_no_loop),
+        cmocka_unit_test(rows_that_nobody_is_shown_are_counted),
         cmocka_unit_test(the_scan_at_the_start_waits_for_a_store_with_a_thread),
         cmocka_unit_test(what_was_never_through_is_freed_at_the_end),
     };
