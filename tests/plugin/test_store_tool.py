@@ -412,6 +412,23 @@ class StoreTool(unittest.TestCase):
         self.assertIn('everything but the bad rows', out.decode())
         self.assertEqual([r['client'] for r in Tool(path, 'leveldb').dump()], ['d'] * 3)
 
+    def test_damage_ends_the_reading_with_the_words_of_the_plugin(self):
+        path = self.make('sqlite')
+        db = sqlite3.connect(os.path.join(path, 'store.sqlite'))
+        db.execute("update subscriptions set qos = 0 where key = 'own/#'")
+        db.commit()
+        db.close()
+        tool = Tool(path, 'sqlite')
+        code, out, err = tool.run('check')
+        self.assertIn(code, (1, 6), err)  # found by a scan, or before at the opening
+        self.assertNotIn('in order', out.decode())
+        self.assertIn('of subscriptions; the option `salvage`', err)
+        code, out, err = tool.run('dump')
+        self.assertEqual((code, b'"end"' in out), (6, False), err)
+        code, _, err = tool.run('convert', '--to', 'leveldb')
+        self.assertEqual(code, 6, err)
+        self.assertEqual(Tool(path, 'leveldb').dump(), [])
+
     def any_store(self, **options):
         """Another plugin's store, which answers late and fails as it is told."""
         file = built('store-fail')
