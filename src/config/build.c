@@ -222,7 +222,7 @@ static void check_transport(struct builder *b, const struct node *map, struct co
                 "'proxy_protocol' or 'protocol: websocket'");
     if (l->path && !is_path(l->path))
         diag_error(b->d, path->place, "'path' must be like /mqtt, found '%s'", l->path);
-    if (proxy && l->proxy_protocol && !l->trusted_proxies.n)
+    if (proxy && l->proxy_protocol && !node_get(map, "trusted_proxies"))
         diag_error(b->d, proxy->key->place,
                    "'proxy_protocol' needs 'trusted_proxies': who may say who the client is");
 }

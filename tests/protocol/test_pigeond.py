@@ -125,15 +125,6 @@ class CommandLine(Program):
         self.assertIn('/proc/nowhere/state', err)
         self.assertIn('No such file', err)
 
-    def test_a_listener_this_build_cannot_serve_is_refused(self):
-        if 'WebSocket: no' not in self.pigeond('-V')[1]:
-            self.skipTest('this broker has WebSocket')
-        path = self.config(listeners=[dict(LISTENER, port=0, protocol='websocket')])
-        for args in (['-c', path], ['-t', '-c', path]):
-            code, _, err = self.pigeond(*args)
-            self.assertEqual(code, CONFIG)
-            self.assertIn('websocket', err)
-
 
 @pigeon_only
 class Test(Program):

@@ -301,6 +301,50 @@ static void overrides_are_named_in_their_errors(void **state)
              "-o threads.x=1: error: 'threads' must be a whole number or auto, found a block\n");
 }
 
+static void transports_say_what_they_need(void **state)
+{
+    (void)state;
+    bad("listeners:\n"
+        "  - { port: 1, path: /mqtt, origins: [ x ] }\n"
+        "  - { port: 2, protocol: websocket, path: mqtt, origins: [ \"https://a.b/c\" ] }\n"
+        "  - { port: 3, proxy_protocol: true }\n"
+        "  - { port: 4, proxy_protocol: required, trusted_proxies: [ 10.0.0.1/8 ] }\n"
+        "  - { port: 5, trusted_proxies: local, owner: me }\n"
+        "  - { port: 6, proxy_protocol: yes }\n",
+        "p.yaml:2:16: error: 'path' needs 'protocol: websocket'\n"
+        "      - { port: 1, path: /mqtt, origins: [ x ] }\n"
+        "                   ^~~~\n"
+        "p.yaml:2:29: error: 'origins' needs 'protocol: websocket'\n"
+        "      - { port: 1, path: /mqtt, origins: [ x ] }\n"
+        "                                ^~~~~~~\n"
+        "p.yaml:2:40: error: 'origins': not an origin such as https://app.example:8443, or *\n"
+        "      - { port: 1, path: /mqtt, origins: [ x ] }\n"
+        "                                           ^\n"
+        "p.yaml:3:43: error: 'path' must be like /mqtt, found 'mqtt'\n"
+        "      - { port: 2, protocol: websocket, path: mqtt, origins: [ \"https://a.b/c\" ] }\n"
+        "                                              ^~~~\n"
+        "p.yaml:3:60: error: 'origins': not an origin such as https://app.example:8443, or *\n"
+        "      - { port: 2, protocol: websocket, path: mqtt, origins: [ \"https://a.b/c\" ] }\n"
+        "                                                               ^~~~~~~~~~~~~~~\n"
+        "p.yaml:4:16: error: 'proxy_protocol' needs 'trusted_proxies': who may say who the client "
+        "is\n"
+        "      - { port: 3, proxy_protocol: true }\n"
+        "                   ^~~~~~~~~~~~~~\n"
+        "p.yaml:5:61: error: 'trusted_proxies': not a network such as 10.0.0.0/8, an address, or "
+        "local\n"
+        "      - { port: 4, proxy_protocol: required, trusted_proxies: [ 10.0.0.1/8 ] }\n"
+        "                                                                ^~~~~~~~~~\n"
+        "p.yaml:6:16: error: 'trusted_proxies' needs 'proxy_protocol' or 'protocol: websocket'\n"
+        "      - { port: 5, trusted_proxies: local, owner: me }\n"
+        "                   ^~~~~~~~~~~~~~~\n"
+        "p.yaml:6:40: error: 'owner' needs a 'unix' path\n"
+        "      - { port: 5, trusted_proxies: local, owner: me }\n"
+        "                                           ^~~~~\n"
+        "p.yaml:7:32: error: 'proxy_protocol' must be false, true or required, found 'yes'\n"
+        "      - { port: 6, proxy_protocol: yes }\n"
+        "                                   ^~~\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -327,6 +371,7 @@ int main(void)
         cmocka_unit_test(more_errors_than_anyone_reads_are_counted),
         cmocka_unit_test(a_file_that_is_not_there_is_an_error_with_its_name),
         cmocka_unit_test(overrides_are_named_in_their_errors),
+        cmocka_unit_test(transports_say_what_they_need),
     };
     return cmocka_run_group_tests(tests, in_a_directory, out_of_the_directory);
 }
