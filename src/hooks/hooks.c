@@ -390,6 +390,8 @@ int hooks_create(struct hooks *hooks)
         struct plugin *p = &hooks->plugins[i];
 
         r = plugin_create(p);
+        if (r == -EINVAL && p == hooks->store_plugin)
+            r = -EIO; /* not its configuration, which was checked: its files */
         if (r == 0 && p == hooks->store_plugin) {
             r = store_attach(hooks->store, p->instances[0].self);
             if (r < 0)
