@@ -1,9 +1,12 @@
 #include "db.h"
+#include "logs.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+
+#define SALVAGE_HELP "; the option `salvage` keeps what can be read"
 
 /* LevelDB tells what happened in words only. */
 int32_t db_status(struct db *db, char *m_error)
@@ -15,7 +18,8 @@ int32_t db_status(struct db *db, char *m_error)
     if (strstr(m_error, strerror(ENOSPC)) || strstr(m_error, strerror(EDQUOT)) ||
         strstr(m_error, strerror(EROFS)))
         status = PIGEON_E_FULL;
-    snprintf(db->place->error, sizeof(db->place->error), "%s: %s", db->place->path, m_error);
+    snprintf(db->place->error, sizeof(db->place->error), "%.200s: %.200s%s", db->place->path,
+             m_error, strstr(m_error, "Corruption") && !db->salvage ? SALVAGE_HELP : "");
     db->place->is_full = db->place->is_full || status == PIGEON_E_FULL;
     leveldb_free(m_error);
     return status;
@@ -301,7 +305,23 @@ static void settings(struct db *db, const pigeon_conf *conf)
     leveldb_readoptions_set_verify_checksums(db->read, 1);
 }
 
-static int32_t check_format(struct db *db)
+static void say(const struct db *db, const char *text)
+{
+    db->place->host->log(db->place->host->inst, PIGEON_LOG_WARN, text);
+}
+
+static int32_t is_damaged(struct db *db, const char *what)
+{
+    snprintf(db->place->error, sizeof(db->place->error), "%.300s: damaged: %s%s", db->place->path,
+             what, db->salvage ? "; salvage goes on without it" : SALVAGE_HELP);
+    if (!db->salvage)
+        return PIGEON_E_IO;
+    say(db, db->place->error);
+    return PIGEON_OK;
+}
+
+/* had_content: there were records before it was opened. */
+static int32_t check_format(struct db *db, bool had_content)
 {
     struct bytes value, key = { .ptr = "f", .len = 1 };
     struct reader in;
@@ -309,6 +329,8 @@ static int32_t check_format(struct db *db)
     uint64_t format;
     int32_t r = db_get(db, key, &value, &owned);
 
+    if (r == PIGEON_E_GONE && had_content && is_damaged(db, "its first record is missing"))
+        return PIGEON_E_IO;
     if (r == PIGEON_E_GONE) {
         db->value.len = 0;
         put_number(&db->value, DB_FORMAT, 4);
@@ -329,21 +351,66 @@ static int32_t check_format(struct db *db)
     return PIGEON_E_NOTSUP;
 }
 
-/* What is broken is left out, what can be read is kept. */
-static int32_t repair(struct db *db)
+static void close_ldb(struct db *db)
+{
+    if (db->ldb)
+        leveldb_close(db->ldb);
+    db->ldb = NULL;
+}
+
+/* Opens it, reads all there is, closes it. */
+static int32_t try_all(struct db *db, bool strict)
+{
+    leveldb_iterator_t *it;
+    char *error = NULL;
+    int32_t r;
+
+    leveldb_options_set_paranoid_checks(db->options, strict);
+    r = open_ldb(db);
+    leveldb_options_set_paranoid_checks(db->options, 1);
+    if (r != PIGEON_OK)
+        return r;
+    it = leveldb_create_iterator(db->ldb, db->read);
+    for (leveldb_iter_seek_to_first(it); leveldb_iter_valid(it);)
+        leveldb_iter_next(it);
+    leveldb_iter_get_error(it, &error);
+    leveldb_iter_destroy(it);
+    close_ldb(db);
+    return db_status(db, error);
+}
+
+/* What is broken is left out, what can be read is kept. A log is first read as LevelDB does when it
+ * is not strict, without the commits whose checksums are wrong: its repair would take them as they
+ * are. */
+static int32_t salvage(struct db *db, bool tables_are_unknown)
 {
     char *error = NULL;
 
+    if (!tables_are_unknown && try_all(db, true) == PIGEON_OK)
+        return PIGEON_OK;
+    say(db, db->place->error);
+    if (!tables_are_unknown && try_all(db, false) == PIGEON_OK) {
+        say(db, "salvage: damaged commits of the log were left out");
+        return PIGEON_OK;
+    }
     leveldb_repair_db(db->options, db->place->path, &error);
-    db->place->host->log(
-        db->place->host->inst, PIGEON_LOG_WARN,
-        "salvage: what could be read was kept, the rest lies in lost/ of the database");
+    say(db, "salvage: what could be read was kept, the rest lies in lost/ of the database");
     return db_status(db, error);
+}
+
+static int32_t refuse(struct db *db, int32_t status)
+{
+    size_t len = strlen(db->place->error);
+
+    if (status == PIGEON_E_IO && !db->salvage && !strstr(db->place->error, "salvage"))
+        snprintf(db->place->error + len, sizeof(db->place->error) - len, SALVAGE_HELP);
+    return place_refuse(db->place, "the store cannot be opened");
 }
 
 static int32_t open_all(struct db *db, const pigeon_conf *conf)
 {
-    int32_t r = PIGEON_OK;
+    struct logs logs = logs_look(db->place->path);
+    int32_t r;
 
     if (mkdir(db->place->path, 0700) < 0 && errno != EEXIST) {
         snprintf(db->place->error, sizeof(db->place->error), "%.400s: %s", db->place->path,
@@ -354,18 +421,19 @@ static int32_t open_all(struct db *db, const pigeon_conf *conf)
         db->place->is_full = true;
     settings(db, conf);
     db->salvage = db->place->host->conf_int(conf, "salvage");
-    if (db->salvage)
-        r = repair(db);
+    r = logs.is_cut ? is_damaged(db, "a log ends early, and another one follows") : PIGEON_OK;
+    if (r == PIGEON_OK && logs.manifest_is_cut)
+        r = is_damaged(db, "the list of its tables ends early");
+    if (r == PIGEON_OK && db->salvage && logs.has_records)
+        r = salvage(db, logs.manifest_is_cut);
     db->is_torn = true; /* to be opened */
     if (r == PIGEON_OK)
         r = mend(db);
     if (r == PIGEON_OK)
-        r = check_format(db);
+        r = check_format(db, logs.has_records);
     if (r == PIGEON_OK)
         r = load(db);
-    if (r != PIGEON_OK)
-        return place_refuse(db->place, "the store cannot be opened");
-    return PIGEON_OK;
+    return r == PIGEON_OK ? PIGEON_OK : refuse(db, r);
 }
 
 static void db_close(void *self)

@@ -22,8 +22,9 @@ struct reading {
 static int32_t damaged(struct reading *r, struct bytes key)
 {
     snprintf(r->db->place->error, sizeof(r->db->place->error),
-             "%s: damaged: a record of kind '%c', number %" PRIu64, r->db->place->path, key.ptr[0],
-             key_number(key, 0));
+             "%s: damaged: a record of kind '%c', number %" PRIu64
+             "; the option `salvage` leaves damaged records out",
+             r->db->place->path, key.ptr[0], key_number(key, 0));
     if (!r->db->salvage)
         return PIGEON_E_IO;
     r->db->place->host->log(r->db->place->host->inst, PIGEON_LOG_WARN, r->db->place->error);

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <pigeon/util.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define CHECKPOINT_PAGES 1000u
@@ -345,12 +346,41 @@ static int32_t settings(struct db *db, int64_t cache_bytes)
     return r;
 }
 
-static int32_t check_format(struct db *db)
+static int32_t is_damaged(struct db *db, const char *what)
+{
+    snprintf(db->place->error, sizeof(db->place->error), "%.300s: damaged: %.150s", db->place->path,
+             what);
+    return PIGEON_E_IO;
+}
+
+/* Structure and order of all pages; what rows say is up to their checksums. */
+static int32_t check_pages(struct db *db)
+{
+    sqlite3_stmt *s = NULL;
+    int rc = sqlite3_prepare_v2(db->sql, "PRAGMA quick_check(1)", -1, &s, NULL);
+    int32_t r = PIGEON_OK;
+
+    if (rc == SQLITE_OK)
+        rc = sqlite3_step(s);
+    if (rc != SQLITE_ROW)
+        r = rc == SQLITE_DONE ? PIGEON_OK : db_status(db, rc);
+    else if (sqlite3_stricmp((const char *)sqlite3_column_text(s, 0), "ok") != 0)
+        r = is_damaged(db, (const char *)sqlite3_column_text(s, 0));
+    sqlite3_finalize(s);
+    return r;
+}
+
+static int32_t check_format(struct db *db, off_t bytes)
 {
     char text[96];
-    int64_t format;
+    int64_t format, n_tables = pragma_number(db, "SELECT count(*) FROM sqlite_master");
 
-    if (pragma_number(db, "SELECT count(*) FROM sqlite_master") == 0) {
+    if (n_tables < 0)
+        return db_status(db, sqlite3_extended_errcode(db->sql));
+    if (n_tables == 0) {
+        /* A first start that was cut short leaves a page at most. */
+        if (bytes % 512 || pragma_number(db, "PRAGMA page_count") > 1)
+            return is_damaged(db, "it has no tables");
         snprintf(text, sizeof(text), "INSERT INTO format VALUES (%d); COMMIT;", DB_FORMAT);
         int32_t r = exec(db, "BEGIN IMMEDIATE;");
 
@@ -383,29 +413,79 @@ static int32_t prepare(struct db *db)
     return PIGEON_OK;
 }
 
-static int32_t open_all(struct db *db, int64_t cache_bytes)
+static int32_t open_file(struct db *db, int64_t cache_bytes)
 {
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |
                 SQLITE_OPEN_PRIVATECACHE | SQLITE_OPEN_EXRESCODE;
+    struct stat st = { 0 };
     int rc, fd;
     int32_t r;
 
     fd =
         open(db->place->path, O_RDWR | O_CREAT | O_CLOEXEC, 0600); /* its log takes the same mode */
-    if (fd >= 0)
+    if (fd >= 0) {
+        (void)fstat(fd, &st);
         close(fd);
+    }
     rc = sqlite3_open_v2(db->place->path, &db->sql, flags, NULL);
     r = db_status(db, rc);
     if (r == PIGEON_OK)
         r = settings(db, cache_bytes);
     if (r == PIGEON_OK)
-        r = check_format(db);
+        r = check_pages(db);
     if (r == PIGEON_OK)
-        r = prepare(db);
+        r = check_format(db, st.st_size);
+    return r == PIGEON_OK ? prepare(db) : r;
+}
+
+static void close_file(struct db *db)
+{
+    for (uint32_t i = 0; i < S_COUNT; i++) {
+        sqlite3_finalize(db->stmt[i]);
+        db->stmt[i] = NULL;
+    }
+    sqlite3_close(db->sql);
+    db->sql = NULL;
+}
+
+/* A new database with what can be read of this one. */
+static int32_t salvage(struct db *db, int64_t cache_bytes)
+{
+    char *kept;
+    int32_t r;
+
+    db->place->host->log(db->place->host->inst, PIGEON_LOG_WARN, db->place->error);
+    close_file(db);
+    kept = salvage_move_aside(db);
+    if (!kept)
+        return PIGEON_E_IO;
+    r = open_file(db, cache_bytes);
+    if (r == PIGEON_OK)
+        r = salvage_copy(db, kept);
+    free(kept);
+    return r;
+}
+
+static int32_t refuse(struct db *db, int32_t status)
+{
+    size_t len = strlen(db->place->error);
+
+    if (status == PIGEON_E_IO && !db->salvage && !strstr(db->place->error, "salvage"))
+        snprintf(db->place->error + len, sizeof(db->place->error) - len,
+                 "; the option `salvage` keeps what can be read");
+    return place_refuse(db->place, "the store cannot be opened");
+}
+
+static int32_t open_all(struct db *db, int64_t cache_bytes)
+{
+    int32_t r = open_file(db, cache_bytes);
+
+    if (r == PIGEON_E_IO && db->salvage)
+        r = salvage(db, cache_bytes);
     if (r == PIGEON_OK)
         r = load(db);
     if (r != PIGEON_OK)
-        return place_refuse(db->place, "the store cannot be opened");
+        return refuse(db, r);
     if (!place_open_reserve(db->place)) /* it is full, and says so when somebody wants to write */
         db->place->is_full = db->place->reserve_is_used = true;
     return PIGEON_OK;
@@ -415,9 +495,7 @@ static void db_close(void *self)
 {
     struct db *db = self;
 
-    for (uint32_t i = 0; i < S_COUNT; i++)
-        sqlite3_finalize(db->stmt[i]);
-    sqlite3_close(db->sql);
+    close_file(db);
     ledger_fini(&db->ledger);
     free(db);
 }

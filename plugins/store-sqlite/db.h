@@ -82,6 +82,11 @@ int32_t db_rows(void *db, struct journal_cursor *c, struct journal_row *room, jo
                 void *arg);
 extern const struct journal_engine db_engine;
 
+/* salvage.c: a database that cannot be trusted gets another name, which is returned (free it; NULL:
+ * it could not, and the place has the words), and what can be read of it goes into a new one. */
+char *salvage_move_aside(struct db *db);
+int32_t salvage_copy(struct db *db, const char *from);
+
 /* columns.c: values of messages and subscriptions, their checksums. `at` is the first parameter or
  * column. */
 void bind_str(sqlite3_stmt *s, int at, pigeon_str v);

@@ -23,7 +23,8 @@ static const pigeon_option options[] = {
     { .key = "salvage",
       .preset = "false",
       .doc =
-          "leave damaged rows out, with a line in the log for each, instead of refusing to start",
+          "keep a damaged database under another name and go on with what can be read of it, with "
+          "lines in the log, instead of refusing to start",
       .type = PIGEON_T_BOOL },
 };
 
