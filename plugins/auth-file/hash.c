@@ -258,7 +258,7 @@ static int crypt_make(const char *setting, const void *password, size_t len, cha
 {
     char *text = text_of(password, len);
     struct crypt_data *data = calloc(1, sizeof(*data));
-    const char *made = text && data ? crypt_r(text, setting, data) : NULL;
+    const char *made = text && data ? crypt_rn(text, setting, data, (int)sizeof(*data)) : NULL;
     int r = !text ? -EINVAL : !data ? -ENOMEM : made && made[0] == '$' ? 0 : -ENOTSUP;
 
     if (r == 0)
