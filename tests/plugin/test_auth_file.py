@@ -57,7 +57,8 @@ class FileCase(unittest.TestCase):
         os.rename(self.path + '.new', self.path)
 
     def options(self, **options):
-        return {'plugins': {'auth-file': {'options': {'file': self.path, **options}}, **NUMBERS}}
+        block = {'deadline': '60s', 'options': {'file': self.path, **options}}
+        return {'plugins': {'auth-file': block, **NUMBERS}}
 
     def start(self, text=None, **options):
         if text is not None:
