@@ -1,7 +1,6 @@
 /* The queue: order, recipients, states, moves, reading in pieces. */
 #include "plugin_tool/store_contract.h"
 #include <stdio.h>
-#include <time.h>
 
 static void two_sessions(struct rig *r)
 {
@@ -390,46 +389,6 @@ static void a_message_for_ten_thousand_is_one_op(void **state)
     assert_int_equal(scan(r, PIGEON_SCAN_QUEUE, 5000), 1);
 }
 
-static double seconds(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
-
-/* One by one, the queues of sessions whose messages came in turns take not much longer than all of
- * them at once; who looks at everybody's rows for each takes N_TURNS times as long. */
-static void a_queue_is_read_without_looking_at_those_of_others(void **state)
-{
-    enum { N_TURNS = 200, EACH = 100 };
-    struct rig *r = *state;
-    double began, all, alone;
-
-    for (uint64_t s = 1; s <= N_TURNS; s++)
-        session_put(r, s, "c");
-    commit_ok(r);
-    for (uint64_t i = 0; i < EACH; i++) {
-        for (uint64_t s = 1; s <= N_TURNS; s++) {
-            queue_add(r, i * N_TURNS + s, "m");
-            rcpt(r, s, 1);
-        }
-        commit_ok(r);
-    }
-    if (rig_is_lasting(r)) {
-        rig_destroy(r);
-        rig_create(r);
-    }
-    began = seconds();
-    assert_int_equal(scan(r, PIGEON_SCAN_QUEUE, 0), N_TURNS * EACH);
-    all = seconds() - began;
-    began = seconds();
-    for (uint64_t s = 1; s <= N_TURNS; s++)
-        assert_int_equal(scan(r, PIGEON_SCAN_QUEUE, s), EACH);
-    alone = seconds() - began;
-    assert_true(alone < N_TURNS / 4.0 * all + 0.5);
-}
-
 static void expect_sum(const struct rig *r, uint64_t session, uint64_t pos, uint64_t rows,
                        uint64_t last_id_pos)
 {
@@ -507,7 +466,6 @@ const struct store_case queue_cases[] = {
     CASE(a_move_to_a_session_that_is_gone_ends_the_message),
     CASE(a_long_queue_is_streamed_within_its_credit),
     CASE(a_message_for_ten_thousand_is_one_op),
-    CASE(a_queue_is_read_without_looking_at_those_of_others),
     CASE(sums_are_the_queues_in_short),
 };
 const size_t n_queue_cases = PIGEON_COUNT(queue_cases);
