@@ -162,6 +162,107 @@ static void of_two_threads_that_complete_one_token_one_wins(void **state)
     world_fini(&w);
 }
 
+/* ---- the plain store of slot_close, against plugins that return and complete at once ---- */
+
+struct closing {
+    struct twice t;
+    struct ask_slot *slot; /* of the round */
+    uint32_t n_answers;    /* that have come through the queue, in this round */
+};
+
+static void on_closing_answer(struct ask_slot *slot, int32_t verdict)
+{
+    struct closing *c = slot->owner;
+
+    assert_ptr_equal(slot, c->slot);
+    assert_int_equal(verdict, PIGEON_ALLOW);
+    c->n_answers++;
+    slot_release(slot);
+}
+
+/* Whatever the other thread does with this token and with earlier ones, of the same slot, too. */
+static void *complete_old_and_new(void *arg)
+{
+    struct twice *t = arg;
+    pigeon_token last[4] = { 0 }, token;
+
+    for (uint32_t i = 0; (token = atomic_load(&t->token)) != UINT64_MAX; i++) {
+        if (token == last[0]) {
+            assert_int_equal(t->inst->host.complete(t->inst, last[1 + i % 3], PIGEON_DENY),
+                             PIGEON_E_GONE);
+            continue;
+        }
+        if (t->inst->host.complete(t->inst, token, PIGEON_ALLOW) == PIGEON_OK)
+            atomic_fetch_add(&t->n_ok, 1);
+        memmove(&last[1], &last[0], 3 * sizeof(last[0]));
+        last[0] = token;
+    }
+    return NULL;
+}
+
+static uint32_t count_free(const struct hook_loop *hl)
+{
+    uint32_t n = 0;
+
+    for (const struct ask_slot *slot = hl->slots.free; slot; slot = slot->next) {
+        assert_int_equal(word_state(atomic_load(&slot->word)), SLOT_FREE);
+        assert_false(atomic_load(&slot->queued));
+        n++;
+    }
+    return n;
+}
+
+/* A round ends by the return, unless complete() was there first, or, every other one, waits for
+ * complete(), while what was overtaken in earlier rounds may still be queued. */
+static void closing_round(struct world *w, struct closing *c, uint32_t round)
+{
+    struct hook_loop *hl = hooks_loop(w->hooks, 0);
+    uint32_t n_ok = atomic_load(&c->t.n_ok);
+    uint64_t end = (uint64_t)time(NULL) + 10;
+
+    c->slot = slot_get(hl);
+    c->n_answers = 0;
+    slot_open(c->slot, c->t.inst);
+    c->slot->owner = c;
+    c->slot->fn = on_closing_answer;
+    atomic_store(&c->t.token, c->slot->req.token);
+    for (uint32_t i = 0; i < round % 64; i++) /* to meet it at any place */
+        atomic_load(&c->t.token);
+    if (round % 2 && slot_close(c->slot)) {
+        c->slot->owner = NULL;
+        slot_put(c->slot);
+        return;
+    }
+    while (!c->n_answers && (uint64_t)time(NULL) < end)
+        loop_turn(loop_group_at(w->loops, 0), false);
+    assert_int_equal(c->n_answers, 1);
+    while (atomic_load(&c->t.n_ok) == n_ok && (uint64_t)time(NULL) < end)
+        sched_yield();
+    assert_true(atomic_load(&c->t.n_ok) > n_ok);
+}
+
+static void a_token_that_is_returned_and_completed_at_once_harms_no_other(void **state)
+{
+    struct closing c = { 0 };
+    uint32_t n_free;
+    pthread_t thread;
+    struct world w;
+
+    (void)state;
+    start_with(&w, 1, "p0.so", NULL);
+    n_free = count_free(hooks_loop(w.hooks, 0));
+    c.t.inst = &w.hooks->plugins[0].instances[0];
+    assert_int_equal(pthread_create(&thread, NULL, complete_old_and_new, &c.t), 0);
+    for (uint32_t i = 0; i < 5000; i++)
+        closing_round(&w, &c, i);
+    atomic_store(&c.t.token, UINT64_MAX);
+    pthread_join(thread, NULL);
+    while (atomic_load(&hooks_loop(w.hooks, 0)->slots.results))
+        loop_turn(loop_group_at(w.loops, 0), false);
+    assert_int_equal(count_free(hooks_loop(w.hooks, 0)), n_free);
+    world_fini(&w);
+}
+
 static void the_deadline_denies_and_the_late_answer_is_told_so(void **state)
 {
     struct config_plugin b = { .deadline_ms = 15 };
@@ -548,6 +649,7 @@ int main(void)
         cmocka_unit_test(many_questions_wait_at_once_and_each_gets_its_own_answer),
         cmocka_unit_test(who_answers_by_return_and_complete_is_held_to_the_first),
         cmocka_unit_test(of_two_threads_that_complete_one_token_one_wins),
+        cmocka_unit_test(a_token_that_is_returned_and_completed_at_once_harms_no_other),
         cmocka_unit_test(the_deadline_denies_and_the_late_answer_is_told_so),
         cmocka_unit_test(the_deadline_may_ask_the_next_plugin_instead),
         cmocka_unit_test(an_abandoned_question_is_cancelled_and_its_views_stay_until_the_answer),
