@@ -49,6 +49,22 @@ static bool is_section(const struct table *t, struct str key)
     return false;
 }
 
+/* Words of other brokers and of other places, too far from ours to be found by their letters. */
+static const char *other_word(const struct table *t, struct str key)
+{
+    static const struct {
+        const char *word, *key;
+    } words[] = { { "address", "bind" },  { "addresses", "bind" }, { "host", "bind" },
+                  { "hostname", "bind" }, { "interface", "bind" }, { "bind_address", "bind" },
+                  { "listen", "bind" },   { "socket", "unix" } };
+
+    for (size_t w = 0; w < sizeof(words) / sizeof(words[0]); w++)
+        for (uint32_t i = 0; str_eq(key, str_from(words[w].word)) && i < t->n; i++)
+            if (str_eq(str_from(table_row(t, i).key), str_from(words[w].key)))
+                return words[w].key;
+    return NULL;
+}
+
 static void unknown_key(const struct table *t, struct diag *d, const struct node *key)
 {
     struct suggest s;
@@ -60,6 +76,10 @@ static void unknown_key(const struct table *t, struct diag *d, const struct node
         suggest_offer(&s, str_from(*section), "");
     if (t == &core_top)
         core_offer_nested(&s);
+    if (other_word(t, key->text)) {
+        s.best = str_from(other_word(t, key->text));
+        s.prefix = "";
+    }
     diag_error(d, key->place, "unknown key '%.*s'%s%s%s",
                key->text.len > 60 ? 60 : (int)key->text.len, key->text.ptr, *t->where ? " " : "",
                t->where, suggest_text(&s, hint, sizeof(hint)));

@@ -1,10 +1,12 @@
 #include "hooks/ask.h"
 #include "hooks/ask_priv.h"
 #include "hooks/ask_value.h"
+#include "hooks/error_name.h"
 #include "hooks/trace.h"
 #include "wire/reason.h"
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 
 /* The request is denied by the host, not by what the plugin said. */
 static int32_t refuse(struct ask *ask, const struct step *step, uint8_t reason, const char *why)
@@ -111,6 +113,15 @@ static void pin(const struct ask *ask, struct ask_slot *slot)
 
 /* ---- settling one entry -------------------------------------------------------------- */
 
+static int32_t refuse_failed(struct ask *ask, const struct step *step, const struct ask_slot *slot)
+{
+    char why[80];
+
+    snprintf(why, sizeof(why), "a value could not be set: %s answered %s", slot->failed_setter,
+             error_name(slot->failed_error));
+    return refuse(ask, step, REASON_UNSPECIFIED_ERROR, why);
+}
+
 /* What the answer in the slot comes to. The slot's values go over to the ask. */
 static int32_t settle(struct ask *ask, const struct step *step, struct ask_slot *slot,
                       int32_t verdict)
@@ -121,7 +132,7 @@ static int32_t settle(struct ask *ask, const struct step *step, struct ask_slot 
     int r = 0;
 
     if (slot->failed)
-        verdict = refuse(ask, step, REASON_UNSPECIFIED_ERROR, "a value could not be set");
+        verdict = refuse_failed(ask, step, slot);
     if (verdict < PIGEON_NEXT || verdict > PIGEON_CONTINUE || verdict == PIGEON_PENDING ||
         (verdict == PIGEON_CONTINUE && ask->hook != PIGEON_HOOK_EXCHANGE)) {
         atomic_fetch_add_explicit(&p->stats.n_bad_verdicts, 1, memory_order_relaxed);

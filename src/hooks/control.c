@@ -1,4 +1,5 @@
 #include "hooks/control.h"
+#include "hooks/error_name.h"
 #include "base/utf8.h"
 #include "hooks/chain.h"
 #include "hooks/host_admin.h"
@@ -176,8 +177,8 @@ static void settle(struct call_job *c, struct ask_slot *slot, int32_t status)
     } else if (status == PIGEON_OK) {
         take_reply(c, slot);
     } else if (!c->text[0]) {
-        snprintf(c->text, sizeof(c->text), "%s answered with error %d", c->plugin->name,
-                 (int)status);
+        snprintf(c->text, sizeof(c->text), "%s answered with %s", c->plugin->name,
+                 error_name(status));
     }
     c->slot = NULL;
     slot_release(slot);

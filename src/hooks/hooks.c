@@ -2,6 +2,7 @@
 #include "hooks/bus_priv.h"
 #include "hooks/chain.h"
 #include "hooks/host_admin.h"
+#include "hooks/error_name.h"
 #include "hooks/host_priv.h"
 #include "hooks/pending.h"
 #include "hooks/plugin.h"
@@ -323,8 +324,9 @@ static int fail(struct instance *inst, const char *what, int32_t error)
 {
     char reason[512];
 
-    snprintf(reason, sizeof(reason), "%s failed: %s (error %d)", what,
-             inst->reason ? inst->reason : "no reason given", (int)error);
+    snprintf(reason, sizeof(reason), "%s failed: %s%s", what,
+             inst->reason ? inst->reason : "no reason given, but ",
+             inst->reason ? "" : error_name(error));
     refuse(inst->hooks, inst->plugin->name, inst->plugin->file.path, reason);
     return -EINVAL;
 }

@@ -43,9 +43,9 @@ struct ask_slot {
     uint8_t mails_out;   /* [loop] hop and cancel mails not yet back */
     bool popped;         /* [loop] to be freed when the last mail is back */
     bool counted;        /* [loop] in the plugin's n_pending */
-    bool retired;        /* [loop] cancelled at the stop: who waits may still name it, never used again */
-    bool unseen;         /* [home] the plugin has no question to cancel: on its way, or returned */
-    struct loop *home;   /* where the question went; NULL: nowhere */
+    bool retired; /* [loop] cancelled at the stop: who waits may still name it, never used again */
+    bool unseen;  /* [home] the plugin has no question to cancel: on its way, or returned */
+    struct loop *home; /* where the question went; NULL: nowhere */
     struct instance *_Atomic inst;
     _Atomic bool is_control; /* its verdict is that of a command; set before slot_open */
     slot_fn fn;
@@ -63,7 +63,9 @@ struct ask_slot {
      * word */
     struct ask_value *values, **last;
     bool failed;
-    bool touched; /* any of the following was set, or `values` */
+    const char *failed_setter; /* the first of them, valid if `failed` */
+    int32_t failed_error;      /* what it has answered */
+    bool touched;              /* any of the following was set, or `values` */
     uint8_t reason;
     char text[128];
 
@@ -160,7 +162,8 @@ static inline bool slot_close(struct ask_slot *slot)
 }
 /* PENDING -> DEAD: true, and the plugin's cancel() has been called or is on its way there. */
 bool slot_kill(struct ask_slot *slot, int32_t why);
-/* Kills every question that waits; who waits is not told and may abandon it later. The broker stops.
+/* Kills every question that waits; who waits is not told and may abandon it later. The broker
+ * stops.
  */
 void slots_cancel(struct hook_loop *hl, int32_t why);
 /* Arms the deadline; `fn` runs once, on the loop, only if the word was PENDING then and is DEAD

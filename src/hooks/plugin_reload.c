@@ -1,6 +1,7 @@
 #include "hooks/plugin_reload.h"
 #include "config/node.h"
 #include "hooks/chain.h"
+#include "hooks/error_name.h"
 #include "hooks/host_priv.h"
 #include "hooks/plugin.h"
 #include "hooks/store_priv.h"
@@ -387,7 +388,7 @@ static void note_failure(struct plugin_reload *all, const struct part *part)
 {
     char text[80];
 
-    snprintf(text, sizeof(text), "it gives no reason (error %d)", (int)part->error);
+    snprintf(text, sizeof(text), "it gives no reason (%s)", error_name(part->error));
     note_reason(all, part->inst, part->inst->reason_key,
                 part->inst->reason ? part->inst->reason : text);
 }

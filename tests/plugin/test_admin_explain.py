@@ -74,6 +74,10 @@ class Explained(AdminCase):
             self.assertIn(event, line)
             self.assertIn('plugin=-', line)
 
+    def test_the_log_names_the_setter_that_failed(self):
+        self.c.publish('t/x', b'aFa', qos=1)
+        self.broker.wait_log('a value could not be set: set_qos answered PIGEON_E_')
+
     def test_a_rewrite_is_shown_and_dropped(self):
         rows = self.explain(topic='t/x', payload='Raa', qos=1)
         self.assertEqual((rows[0]['rewritten'], rows[0]['topic'], rows[0]['qos'], rows[0]['retain']),

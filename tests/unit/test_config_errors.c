@@ -7,6 +7,10 @@ static void an_unknown_key_is_refused_with_the_nearest_one(void **state)
         "p.yaml:1:1: error: unknown key 'persistance'; did you mean 'persistence'?\n"
         "    persistance: sqlite\n"
         "    ^~~~~~~~~~~\n");
+    bad("listeners: [ { port: 1, address: x } ]\n",
+        "p.yaml:1:25: error: unknown key 'address' in a listener; did you mean 'bind'?\n"
+        "    listeners: [ { port: 1, address: x } ]\n"
+        "                            ^~~~~~~\n");
     bad("limits:\n  packetsize: 1M\n",
         "p.yaml:2:3: error: unknown key 'packetsize' in 'limits'; did you mean 'packet_size'?\n"
         "      packetsize: 1M\n"
