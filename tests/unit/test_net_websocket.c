@@ -375,6 +375,19 @@ static void who_is_no_trusted_proxy_is_turned_away_where_one_is_required(void **
     loop_group_free(&g);
 }
 
+static void a_unix_socket_knows_who_opened_it(void **state)
+{
+    (void)state;
+    struct rig r;
+    struct stream_cred cred;
+    rig_init(&r, 1);
+    assert_int_equal(stream_peer_cred(r.k.s, &cred), 0);
+    assert_int_equal(cred.pid, getpid());
+    assert_int_equal(cred.uid, getuid());
+    assert_int_equal(cred.gid, getgid());
+    rig_fini(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -391,6 +404,7 @@ int main(void)
         cmocka_unit_test(forwarded_addresses_are_believed_from_trusted_proxies_only),
         cmocka_unit_test(a_proxy_header_stands_before_the_request),
         cmocka_unit_test(without_a_proxy_header_a_trusted_proxy_is_closed),
+        cmocka_unit_test(a_unix_socket_knows_who_opened_it),
         cmocka_unit_test(who_is_no_trusted_proxy_is_turned_away_where_one_is_required),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
