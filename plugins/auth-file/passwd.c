@@ -115,6 +115,17 @@ static void sync_folder(const char *path)
     free(copy);
 }
 
+/* As the old file's; where only its group can be had, who could read it still can. */
+static bool take_owner(int fd, const struct stat *old)
+{
+    struct stat now;
+
+    if (fchown(fd, old->st_uid, old->st_gid) == 0)
+        return true;
+    return old->st_uid == geteuid() && fstat(fd, &now) == 0 &&
+           (now.st_gid == old->st_gid || !(old->st_mode & 060));
+}
+
 /* A new file in the old one's place, with its owner and no more rights than 0660. */
 static bool replace(const char *path, int old_fd, const struct text *t)
 {
@@ -126,8 +137,7 @@ static bool replace(const char *path, int old_fd, const struct text *t)
     if (asprintf(&temporary, "%s.XXXXXX", path) < 0)
         return false;
     fd = mkostemp(temporary, O_CLOEXEC); /* mode 0600 */
-    ok = fd >= 0 && fstat(old_fd, &st) == 0 &&
-         (fchown(fd, st.st_uid, st.st_gid) == 0 || st.st_uid == geteuid()) &&
+    ok = fd >= 0 && fstat(old_fd, &st) == 0 && take_owner(fd, &st) &&
          fchmod(fd, st.st_mode & 0660) == 0 && write_all(fd, t) && rename(temporary, path) == 0;
     if (!ok)
         complain("%s: %s", path, strerror(errno));
@@ -376,6 +386,20 @@ static int usage(FILE *out)
     return out == stdout ? 0 : 2;
 }
 
+#define ITERATIONS_MIN 1000u
+#define ITERATIONS_MAX 100000000u /* as the plugin takes them */
+
+static bool iterations_of(const char *text, unsigned *r_iterations)
+{
+    char *end;
+    unsigned long n = strtoul(text, &end, 10);
+
+    if (text[0] < '0' || text[0] > '9' || *end || n < ITERATIONS_MIN || n > ITERATIONS_MAX)
+        return false;
+    *r_iterations = (unsigned)n;
+    return true;
+}
+
 /* 0, or what main returns. */
 static int read_args(int argc, char **argv, struct args *a)
 {
@@ -388,8 +412,6 @@ static int read_args(int argc, char **argv, struct args *a)
         { "help", no_argument, NULL, 'h' },
         { NULL, 0, NULL, 0 },
     };
-    char *end;
-
     for (int c; (c = getopt_long(argc, argv, "cDH:i:h", longs, NULL)) != -1;) {
         switch (c) {
         case 'c': a->create = true; break;
@@ -400,8 +422,7 @@ static int read_args(int argc, char **argv, struct args *a)
                 break;
             return usage(stderr);
         case 'i':
-            a->iterations = (unsigned)strtoul(optarg, &end, 10);
-            if (!*end && a->iterations)
+            if (iterations_of(optarg, &a->iterations))
                 break;
             return usage(stderr);
         case 'h': usage(stdout); return -1;

@@ -393,6 +393,9 @@ static int32_t salvage(struct db *db, bool tables_are_unknown)
         say(db, "salvage: damaged commits of the log were left out");
         return PIGEON_OK;
     }
+    if (!tables_are_unknown && !strstr(db->place->error, "Corruption"))
+        return PIGEON_OK; /* no room, no permission: nothing to be repaired, opening it says what it
+                             is */
     leveldb_repair_db(db->options, db->place->path, &error);
     say(db, "salvage: what could be read was kept, the rest lies in lost/ of the database");
     return db_status(db, error);

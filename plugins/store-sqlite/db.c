@@ -145,6 +145,8 @@ int32_t db_status(struct db *db, int rc)
     case SQLITE_FULL:
     case SQLITE_READONLY: status = PIGEON_E_FULL; break;
     case SQLITE_IOERR: status = status_of_io(db, rc); break;
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB: db->has_damage = true; /* fall through */
     default: status = PIGEON_E_IO; break;
     }
     if (status == PIGEON_E_FULL)
@@ -350,6 +352,7 @@ static int32_t is_damaged(struct db *db, const char *what)
 {
     snprintf(db->place->error, sizeof(db->place->error), "%.300s: damaged: %.150s", db->place->path,
              what);
+    db->has_damage = true;
     return PIGEON_E_IO;
 }
 
@@ -462,6 +465,10 @@ static int32_t salvage(struct db *db, int64_t cache_bytes)
     r = open_file(db, cache_bytes);
     if (r == PIGEON_OK)
         r = salvage_copy(db, kept);
+    if (r != PIGEON_OK) { /* no room, say: the next start tries again with all of it */
+        close_file(db);
+        salvage_put_back(db, kept);
+    }
     free(kept);
     return r;
 }
@@ -480,7 +487,7 @@ static int32_t open_all(struct db *db, int64_t cache_bytes)
 {
     int32_t r = open_file(db, cache_bytes);
 
-    if (r == PIGEON_E_IO && db->salvage)
+    if (r == PIGEON_E_IO && db->salvage && db->has_damage)
         r = salvage(db, cache_bytes);
     if (r == PIGEON_OK)
         r = load(db);

@@ -65,7 +65,8 @@ struct db {
     struct ledger ledger;
     int64_t max_bytes;
     uint32_t wal_pages, checkpoint_at;
-    bool salvage;  /* leave damaged rows out */
+    bool salvage;    /* leave damaged rows out */
+    bool has_damage; /* the file itself is not what it was: the only reason to make a new one */
 };
 
 /* What SQLite's result comes to: PIGEON_OK for OK, ROW and DONE; db->error says more. */
@@ -86,6 +87,8 @@ extern const struct journal_engine db_engine;
  * it could not, and the place has the words), and what can be read of it goes into a new one. */
 char *salvage_move_aside(struct db *db);
 int32_t salvage_copy(struct db *db, const char *from);
+/* Undoes that, and what was made in its place. */
+void salvage_put_back(struct db *db, const char *kept);
 
 /* columns.c: values of messages and subscriptions, their checksums. `at` is the first parameter or
  * column. */

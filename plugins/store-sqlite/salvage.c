@@ -46,7 +46,7 @@ static char *free_name(const char *path)
 
 static bool move_aside(const char *path, const char *to, const char *ending)
 {
-    size_t size = strlen(to) + strlen(ending) + 1;
+    size_t size = strlen(path) + strlen(to) + strlen(ending) + 1;
     char *old = malloc(size), *new = malloc(size);
     bool ok = old && new;
 
@@ -64,12 +64,29 @@ char *salvage_move_aside(struct db *db)
 {
     char *to = free_name(db->place->path);
 
-    if (to && move_aside(db->place->path, to, "") && move_aside(db->place->path, to, "-wal"))
+    if (to && move_aside(db->place->path, to, "-wal") && move_aside(db->place->path, to, ""))
         return to;
     snprintf(db->place->error, sizeof(db->place->error),
              "%.400s: salvage: it cannot be moved aside: %s", db->place->path, strerror(errno));
     free(to);
     return NULL;
+}
+
+/* What was begun in its place goes. */
+void salvage_put_back(struct db *db, const char *kept)
+{
+    static const char *const endings[] = { "-wal", "-shm", "" };
+    size_t size = strlen(db->place->path) + 8;
+    char *name = malloc(size);
+
+    for (size_t i = 0; name && i < sizeof(endings) / sizeof(endings[0]); i++) {
+        snprintf(name, size, "%s%s", db->place->path, endings[i]);
+        unlink(name);
+    }
+    if (!name || !move_aside(kept, db->place->path, "-wal") ||
+        !move_aside(kept, db->place->path, ""))
+        say(db, "salvage: the damaged database stays where it was moved to");
+    free(name);
 }
 
 /* One row of `from` into `into`; PIGEON_E_*: the new database takes no rows. */
@@ -115,6 +132,9 @@ static int32_t copy_table(struct db *db, sqlite3 *old, size_t t, const char *ord
         while (r == PIGEON_OK && (rc = sqlite3_step(from)) == SQLITE_ROW)
             r = copy_row(db, from, into, r_rows);
     *r_broken = rc != SQLITE_DONE;
+    if (r == PIGEON_OK &&
+        ((rc & 0xff) == SQLITE_BUSY || (rc & 0xff) == SQLITE_LOCKED || (rc & 0xff) == SQLITE_NOMEM))
+        r = PIGEON_E_IO; /* nothing is wrong with the rows */
     sqlite3_finalize(from);
     sqlite3_finalize(into);
     return r;

@@ -30,6 +30,8 @@ static struct known *known(struct restore *r, uint64_t number)
 static struct known *known_live(struct restore *r, uint64_t number)
 {
     struct known *k = known(r, number);
+    if (!k && number > r->last_session && number < INT64_MAX)
+        r->last_session = number; /* rows of a lost session: nobody new inherits them */
     return k && k->session ? k : NULL;
 }
 
@@ -102,6 +104,8 @@ static void on_sub(void *ctx, const pigeon_op *op)
                     (uint64_t)v->id << SUB_ID_SHIFT;
     struct str key = str_make(op->key.ptr, op->key.len),
                filter = str_make(v->filter.ptr, v->filter.len);
+    if (v->share.len && v->share.len + strlen("$share/") > key.len)
+        return; /* no key of ours */
     struct str share =
         v->share.len ? str_make(key.ptr + strlen("$share/"), v->share.len) : STR_NULL;
     struct str effective = v->effective.len ? str_make(v->effective.ptr, v->effective.len) : filter;

@@ -36,7 +36,7 @@ static void store_sub(struct session *session, const struct sub *sub)
     if (!session->stored || !session->durable)
         return;
     sub_view(sub, &view);
-    store_unit_begin(hl, broker_durability(session->shard->broker), STORE_AGAIN);
+    store_unit_begin(hl, broker_durability(session->shard->broker), STORE_AGAIN | STORE_TRIM);
     store_sub_put(hl, session->number, sub->key, &view);
     store_unit_end(hl, NULL);
 }

@@ -237,7 +237,11 @@ static void take_settings(struct conn *c, const struct connect_packet *p)
  * it has been checked. */
 static int take_tls_name(struct conn *c, struct connect_packet *p, const struct conn_tls *tls)
 {
-    if (tls->has_no_name)
+    if (tls->is_nobody &&
+        p->user_name.ptr) /* a plugin has to vouch for a name without certificate */
+        c->client.may_be_anonymous = false;
+    if (tls->has_no_name ||
+        (tls->name && strlen(tls->name) > (size_t)conn_config(c)->limits.username_length))
         return conn_fault(c, REASON_NOT_AUTHORIZED,
                           "the certificate has no name that can be a user name");
     if (!tls->name)

@@ -24,6 +24,7 @@ int conn_tls_read(const struct stream *s, struct conn_tls *r_tls)
         return 0;
     tls_peer(l, &peer);
     r_tls->flags = PIGEON_CLIENT_TLS;
+    r_tls->is_nobody = peer.identity != TLS_IDENTITY_NONE && !peer.has_cert;
     if (!peer.has_cert) /* an optional one; who has none says who he is in CONNECT */
         return 0;
     r_tls->flags |= PIGEON_CLIENT_TLS_VERIFIED;

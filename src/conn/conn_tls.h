@@ -11,6 +11,7 @@ struct conn_tls {
     char *name;       /* the user name that the listener's `identity` makes of it; NULL: none */
     char *cn;         /* NULL: none */
     struct str cert;  /* DER */
+    bool is_nobody;   /* `identity` is set and there is no certificate */
     bool has_no_name; /* `identity` is set, there is a certificate, and no name can be made of it */
 };
 

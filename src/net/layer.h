@@ -53,7 +53,7 @@ void layer_want_write(struct layer *l);
  * time to read; `shutdown` is called as after stream_close, but not during a handshake. */
 void layer_say_farewell(struct layer *l);
 /* The step that follows costs much (a signature): false when its loop has done its share in this
- * turn, then -EAGAIN is returned before a byte is read. */
+ * turn; then -EAGAIN is returned before a byte is read, and the next turn tries again. */
 bool layer_take_budget(struct layer *l);
 /* The layer produced output of its own (a pong): flush is called at the end of the turn. */
 void layer_want_flush(struct layer *l);

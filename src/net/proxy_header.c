@@ -41,7 +41,7 @@ static struct str word(struct str *line)
 static bool read_ip(struct str text, int family, uint8_t r_ip[16])
 {
     char ip[INET6_ADDRSTRLEN];
-    if (text.len >= sizeof(ip))
+    if (text.len == 0 || text.len >= sizeof(ip))
         return false;
     memcpy(ip, text.ptr, text.len);
     ip[text.len] = '\0';

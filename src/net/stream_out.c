@@ -139,6 +139,8 @@ bool layer_take_budget(struct layer *l)
             loop->n_costly++;
         return true;
     }
+    list_remove(&l->stream->work); /* its bytes may be in a layer already: no event will come */
+    list_append(&loop->later, &l->stream->work);
     return false;
 }
 

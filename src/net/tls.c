@@ -12,15 +12,21 @@
 #include <string.h>
 
 #define RECORD_MAX 16384
+#define READ_MAX   65536            /* bytes of one call, so that no peer keeps the loop */
+#define BARREN_MAX (128 * 1024)     /* bytes without any data: more than any handshake has */
+#define UNSENT_MAX (3 * RECORD_MAX) /* a record of ours and some replies */
 
 struct tls {
     struct layer layer;
     SSL *ssl;
     struct tls_context *context;
-    struct buf out; /* records the socket has not taken; nothing is encrypted meanwhile */
-    int err;        /* of the layer below or of memory; 0: none */
-    bool eof;       /* of the layer below */
-    bool drained;   /* what OpenSSL still holds is no whole record */
+    struct buf out;    /* records the socket has not taken; nothing is encrypted meanwhile */
+    int err;           /* of the layer below or of memory; 0: none */
+    uint32_t n_barren; /* bytes read since there was data */
+    uint32_t n_call;   /* bytes read in this call */
+    bool eof;          /* of the layer below */
+    bool yielded;      /* to be called again in the next turn */
+    bool drained;      /* what OpenSSL still holds is no whole record */
 };
 
 static struct tls *of(struct layer *l)
@@ -76,9 +82,24 @@ static int bio_write(BIO *bio, const char *data, int len)
 static int bio_read(BIO *bio, char *data, int len)
 {
     struct tls *t = BIO_get_data(bio);
-    ssize_t n = layer_below_read(&t->layer, data, (size_t)len);
+    ssize_t n;
 
     BIO_clear_retry_flags(bio);
+    if (t->n_barren > BARREN_MAX || buf_len(&t->out) > UNSENT_MAX) {
+        t->layer.fault = "records that carry no data";
+        t->err = -EPROTO;
+        return -1;
+    }
+    if (t->n_call > READ_MAX) {
+        t->yielded = true;
+        BIO_set_retry_read(bio);
+        return -1;
+    }
+    n = layer_below_read(&t->layer, data, (size_t)len);
+    if (n > 0) {
+        t->n_call += (uint32_t)n;
+        t->n_barren += (uint32_t)n;
+    }
     if (n == -EAGAIN)
         BIO_set_retry_read(bio);
     else if (n < 0)
@@ -137,17 +158,16 @@ static int tls_handshake(struct layer *l)
     struct tls *t = of(l);
     int r;
 
-    if (SSL_is_init_finished(t->ssl))
-        return 0;
     r = send_rest(t);
-    if (r < 0)
+    if (r < 0 || SSL_is_init_finished(t->ssl))
         return r;
     if (!layer_take_budget(l))
         return -EAGAIN;
+    t->n_call = 0;
     ERR_clear_error();
     r = SSL_do_handshake(t->ssl);
     if (r == 1)
-        return 0;
+        return send_rest(t);
     r = result(t, r);
     if (r == -EAGAIN && send_rest(t) < 0)
         return t->err ? t->err : -EAGAIN;
@@ -162,6 +182,8 @@ static ssize_t tls_read(struct layer *l, void *buf, size_t len)
 
     if (t->err)
         return t->err;
+    t->n_call = 0;
+    t->yielded = false;
     ERR_clear_error();
     while (total < len) {
         if (SSL_read_ex(t->ssl, (char *)buf + total, len - total, &n) != 1) {
@@ -172,6 +194,7 @@ static ssize_t tls_read(struct layer *l, void *buf, size_t len)
             break;
         }
         t->drained = false;
+        t->n_barren = 0;
         total += n;
     }
     return total > 0 ? (ssize_t)total : r;
@@ -222,8 +245,8 @@ static size_t tls_pending(const struct layer *l)
 {
     const struct tls *t = container_of(l, const struct tls, layer);
 
-    if (t->err)
-        return 1; /* the error itself */
+    if (t->err || t->yielded)
+        return 1; /* the error itself, or what was left in the socket */
     if (t->drained || !SSL_is_init_finished(t->ssl))
         return 0;
     return SSL_has_pending(t->ssl) ? 1 : 0;

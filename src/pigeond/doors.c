@@ -354,7 +354,13 @@ static void take_mode(struct doors *doors, const struct config_listener *l)
         errno = -r;
     else if (l->owner || l->group)
         r = lchown(l->unix_path, uid, gid);
-    if (r || chmod(l->unix_path, (mode_t)l->mode) < 0)
+    /* The permissions all the same: the narrower ones must not wait for a name. */
+    int e = errno;
+    if (chmod(l->unix_path, (mode_t)l->mode) < 0)
+        r = -1;
+    else
+        errno = e;
+    if (r)
         log_error(doors->log, "listener_mode_refused", LZ("listener", l->name),
                   LZ("path", l->unix_path), LZ("reason", strerror(errno)));
 }

@@ -143,8 +143,8 @@ static const char *queue_fault(struct judge *j, const pigeon_op *op)
 
     if (op->nrcpts != 1 || !to)
         return "it has no recipient, or more than one";
-    if (!op->pos)
-        return "it has no position";
+    if (!op->pos || op->pos >= INT64_MAX)
+        return "it has no position that can be";
     if (op->pos < j->last_pos)
         return "it does not stand in the order of positions";
     j->n_messages += op->pos > j->last_pos;

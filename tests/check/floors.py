@@ -2,7 +2,7 @@
 """Includes go down only: a file of src/<floor>/ sees its own floor, lower ones, and the plugin ABI.
 
 Plugins and examples see the ABI and their own folder, nothing else of this tree; stores with a
-blocking library share plugins/store-lib/.
+blocking library share plugins/store-lib/, those with a text file plugins/file-lib/.
 """
 
 import os
@@ -48,6 +48,8 @@ def check_plugin(path, code):
     folders = [os.path.dirname(path)]
     if path.startswith('plugins/store-'):
         folders.append('plugins/store-lib')
+    if path.startswith(('plugins/auth-file/', 'plugins/acl-file/')):
+        folders.append('plugins/file-lib')
     for m in QUOTED.finditer(code):
         targets = [os.path.join(sources.ROOT, f, m.group(1)) for f in folders]
         if '..' in m.group(1) or not any(map(os.path.isfile, targets)):
