@@ -261,7 +261,7 @@ static const struct core_option tls_rows[] = {
     TLS("identity", identity, ENUM, RELOAD, "none", "none|cn|subject|san", NO_RANGE, 0,
         "What in the client's certificate is its user name, in place of what CONNECT says: the "
         "common name, the whole subject, or the first e-mail address, DNS name or URI. Who has "
-        "none, or one with control characters in it, is refused."),
+        "none in it, or one with control characters in it, is refused."),
     TLS("min_version", min_version, ENUM, RELOAD, "1.2", "1.2|1.3", NO_RANGE, 0,
         "Oldest version of TLS that is spoken."),
     TLS("ciphers", ciphers, STRING, RELOAD, NULL, NULL, RANGE(1, 4096), 0,

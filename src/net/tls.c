@@ -12,8 +12,9 @@
 #include <string.h>
 
 #define RECORD_MAX 16384
-#define READ_MAX   65536            /* bytes of one call, so that no peer keeps the loop */
-#define BARREN_MAX (128 * 1024)     /* bytes without any data: more than any handshake has */
+#define READ_MAX   16384 /* bytes of one call that bring no data, so that no peer keeps the loop */
+#define BARREN_MAX (3 * RECORD_MAX) /* in a row: more than any peer has to say */
+#define GREET_MAX  (128 * 1024)     /* the same in a handshake, which has certificates */
 #define UNSENT_MAX (3 * RECORD_MAX) /* a record of ours and some replies */
 
 struct tls {
@@ -23,7 +24,7 @@ struct tls {
     struct buf out;    /* records the socket has not taken; nothing is encrypted meanwhile */
     int err;           /* of the layer below or of memory; 0: none */
     uint32_t n_barren; /* bytes read since there was data */
-    uint32_t n_call;   /* bytes read in this call */
+    uint32_t n_call;   /* of these, in this call */
     bool eof;          /* of the layer below */
     bool yielded;      /* to be called again in the next turn */
     bool drained;      /* what OpenSSL still holds is no whole record */
@@ -85,7 +86,8 @@ static int bio_read(BIO *bio, char *data, int len)
     ssize_t n;
 
     BIO_clear_retry_flags(bio);
-    if (t->n_barren > BARREN_MAX || buf_len(&t->out) > UNSENT_MAX) {
+    if (t->n_barren > (SSL_is_init_finished(t->ssl) ? BARREN_MAX : GREET_MAX) ||
+        buf_len(&t->out) > UNSENT_MAX) {
         t->layer.fault = "records that carry no data";
         t->err = -EPROTO;
         return -1;
@@ -166,8 +168,10 @@ static int tls_handshake(struct layer *l)
     t->n_call = 0;
     ERR_clear_error();
     r = SSL_do_handshake(t->ssl);
-    if (r == 1)
+    if (r == 1) {
+        t->n_barren = 0;
         return send_rest(t);
+    }
     r = result(t, r);
     if (r == -EAGAIN && send_rest(t) < 0)
         return t->err ? t->err : -EAGAIN;
@@ -194,7 +198,7 @@ static ssize_t tls_read(struct layer *l, void *buf, size_t len)
             break;
         }
         t->drained = false;
-        t->n_barren = 0;
+        t->n_barren = t->n_call = 0;
         total += n;
     }
     return total > 0 ? (ssize_t)total : r;

@@ -275,9 +275,13 @@ class Required(WithCertificate):
 class Optional(WithCertificate):
     tls = {'client_cert': 'optional', 'identity': 'cn'}
 
-    def test_who_shows_none_says_it_in_connect(self):
-        self.client('n', username='bob').connect()
-        self.assertEqual(self.user_of('n'), 'bob')
+    def test_who_shows_none_cannot_say_who_he_is(self):
+        self.client('n').connect()
+        self.assertEqual(self.user_of('n'), '""')
+        c = self.client('b')
+        c.send(mqtt.connect('b', username='alice'))
+        p = c.recv()
+        self.assertEqual((p.type, p.reason), (mqtt.CONNACK, 0x87))
         self.client('c', self.pki.context(self.alice), username='bob').connect()
         self.assertEqual(self.user_of('c'), 'alice')
 

@@ -346,6 +346,26 @@ static void old_versions_and_renegotiation_are_refused(void **state)
     talk_fini(&t);
 }
 
+static void keys_changed_without_end_and_without_data_end_the_connection(void **state)
+{
+    (void)state;
+    struct talk t;
+    talk_init(&t);
+    connect_to(&t);
+    assert_int_equal(shake(&t), 1);
+    for (int i = 0; i < 20000 && !t.r.k.n_closed; i++) {
+        SSL_key_update(t.client, SSL_KEY_UPDATE_REQUESTED);
+        SSL_do_handshake(t.client);
+        if (i % 500 == 0)
+            net_turns(t.r.loop, 1);
+    }
+    net_turns(t.r.loop, 4);
+    assert_int_equal(t.r.k.n_closed, 1);
+    assert_int_equal(t.r.k.err, -EPROTO);
+    hang_up(&t);
+    talk_fini(&t);
+}
+
 static void the_name_asked_for_chooses_the_certificate(void **state)
 {
     (void)state;
@@ -632,6 +652,7 @@ int main(void)
         cmocka_unit_test(the_handshake_may_come_byte_by_byte),
         cmocka_unit_test(what_is_no_tls_ends_the_connection_with_a_reason),
         cmocka_unit_test(old_versions_and_renegotiation_are_refused),
+        cmocka_unit_test(keys_changed_without_end_and_without_data_end_the_connection),
         cmocka_unit_test(the_name_asked_for_chooses_the_certificate),
         cmocka_unit_test(alpn_is_mqtt_or_none_but_nothing_else),
         cmocka_unit_test(a_ticket_resumes_at_the_same_listener_over_a_reload_and_nowhere_else),
