@@ -379,6 +379,14 @@ static int32_t try_all(struct db *db, bool strict)
     return db_status(db, error);
 }
 
+/* No room, no permission, no descriptor is no damage: a repair would throw away what is whole. A
+ * table that was cut is read beyond its end. */
+static bool tells_damage(const char *error)
+{
+    return strstr(error, "Corruption") || strstr(error, "Invalid argument") ||
+           strstr(error, "No such file");
+}
+
 /* What is broken is left out, what can be read is kept. A log is first read as LevelDB does when it
  * is not strict, without the commits whose checksums are wrong: its repair would take them as they
  * are. */
@@ -393,9 +401,8 @@ static int32_t salvage(struct db *db, bool tables_are_unknown)
         say(db, "salvage: damaged commits of the log were left out");
         return PIGEON_OK;
     }
-    if (!tables_are_unknown && !strstr(db->place->error, "Corruption"))
-        return PIGEON_OK; /* no room, no permission: nothing to be repaired, opening it says what it
-                             is */
+    if (!tables_are_unknown && !tells_damage(db->place->error))
+        return PIGEON_OK; /* nothing to be repaired; opening it says what it is */
     leveldb_repair_db(db->options, db->place->path, &error);
     say(db, "salvage: what could be read was kept, the rest lies in lost/ of the database");
     return db_status(db, error);

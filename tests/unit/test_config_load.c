@@ -344,13 +344,26 @@ static void an_address_is_a_number_a_host_or_a_star(void **state)
         "                                                       ^~\n");
 }
 
-static void tls_is_refused_where_it_is_not_built_in(void **state)
+static void tls_needs_a_certificate_and_says_what_clients_show(void **state)
 {
     (void)state;
-    bad("listeners: [{ port: 1, tls: {} }]\n",
-        "p.yaml:1:29: error: this build of pigeond has no TLS\n"
-        "    listeners: [{ port: 1, tls: {} }]\n"
-        "                                ^\n");
+    bad("listeners: [{ port: 1, tls: {} }]\n", "p.yaml:1:24: error: 'cert' is missing in 'tls'\n"
+                                               "    listeners: [{ port: 1, tls: {} }]\n"
+                                               "                           ^~~\n");
+    bad("listeners:\n  - port: 1\n    tls: { cert: a, crl: b, client_cert: required }\n",
+        "p.yaml:3:21: error: 'crl' needs a 'ca'\n"
+        "        tls: { cert: a, crl: b, client_cert: required }\n"
+        "                        ^~~\n"
+        "p.yaml:3:29: error: 'client_cert' needs a 'ca': who signs the certificates of clients\n"
+        "        tls: { cert: a, crl: b, client_cert: required }\n"
+        "                                ^~~~~~~~~~~\n");
+    bad("listeners:\n  - port: 1\n    tls: { cert: a, ca: b, identity: cn }\n",
+        "p.yaml:3:21: error: 'ca' needs 'client_cert: required' or 'optional'\n"
+        "        tls: { cert: a, ca: b, identity: cn }\n"
+        "                        ^~\n"
+        "p.yaml:3:28: error: 'identity' needs 'client_cert: required' or 'optional'\n"
+        "        tls: { cert: a, ca: b, identity: cn }\n"
+        "                               ^~~~~~~~\n");
 }
 
 static void chains_take_names_and_control_words_only(void **state)
@@ -542,7 +555,7 @@ int main(void)
         cmocka_unit_test(a_listener_needs_exactly_one_address_kind),
         cmocka_unit_test(two_listeners_need_two_addresses_and_two_names),
         cmocka_unit_test(an_address_is_a_number_a_host_or_a_star),
-        cmocka_unit_test(tls_is_refused_where_it_is_not_built_in),
+        cmocka_unit_test(tls_needs_a_certificate_and_says_what_clients_show),
         cmocka_unit_test(chains_take_names_and_control_words_only),
         cmocka_unit_test(a_veto_or_requirement_cannot_be_skipped_by_a_deadline),
         cmocka_unit_test(a_plugin_block_is_checked_like_any_other),
