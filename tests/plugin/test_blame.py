@@ -127,8 +127,7 @@ class Stall(unittest.TestCase):
             options = json.load(f)
         with open(path, 'w', encoding='utf-8') as f:
             json.dump({**options, 'hook_warn': '20ms'}, f)
-        os.kill(self.b.pid, signal.SIGHUP)
-        self.assertIn('changed=1', self.b.wait_log(' reloaded '))
+        self.assertIn('changed=1', self.b.reload(' reloaded '))
         self.assertNotIn('plugin_slow', '\n'.join(self.b.log))
         c = mqtt.Client(self.b, 'c')
         self.addCleanup(c.close)

@@ -7,7 +7,6 @@ a broker to leave running, `<!-- output -->` what the commands before it print. 
 import os
 import re
 import shutil
-import signal
 import subprocess
 import tempfile
 import threading
@@ -347,8 +346,7 @@ class Listings(GuideCase):
         def reload(greeting, outcome):
             path = os.path.join(b.dir, 'pigeon.conf')
             edit(path, r'("greeting": )".*"', f'"greeting": "{greeting}"')
-            os.kill(b.pid, signal.SIGHUP)
-            b.wait_log(outcome)
+            b.reload(outcome)
         visit('one', 'welcome')
         reload('hello again', ' reloaded ')
         visit('two', 'hello again')

@@ -6,7 +6,6 @@ worker_gate.c blocks until a byte is written into a FIFO; its first comment says
 import os
 import re
 import shutil
-import signal
 import tempfile
 import threading
 import time
@@ -177,8 +176,7 @@ class Authentication(GateCase):
         fifo = self.fifo()
         c = self.blocked_connect(fifo)
         since = len(self.broker.log)
-        os.kill(self.broker.pid, signal.SIGHUP)
-        self.broker.wait_log('reload', since)
+        self.broker.reload('reload', since)
         fifo.let()
         self.assertEqual(c.expect(CONNACK).reason, 0)
 

@@ -251,6 +251,17 @@ class Broker:
                 raise mqtt.Timeout(f'{text!r} is not in the log\n{self.report()}')
             return line()
 
+    def reload(self, outcome, since=0):
+        """SIGHUP; the line with this text. ThreadSanitizer may keep a signal: it is sent again."""
+        patience = 3.0 if self.sanitized else 10.0
+        for last in (False, False, False, True):
+            os.kill(self.pid, signal.SIGHUP)
+            try:
+                return self.wait_log(outcome, since, patience)
+            except mqtt.Timeout:
+                if last or not self.sanitized:
+                    raise
+
     def complaints(self, lines=50):
         """What sanitizers and assertions wrote to stderr, all starts, from the first such line on;
         empty when all is well."""
