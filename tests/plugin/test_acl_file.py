@@ -4,7 +4,6 @@ reading of Mosquitto's documentation, and with Mosquitto itself where it is inst
 import os
 import random
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -188,14 +187,7 @@ class AclCase(unittest.TestCase):
     def reload(self, outcome='reloaded', text=None):
         if text is not None:
             self.write(text)
-        begin = len(self.broker.log)
-        os.kill(self.broker.pid, signal.SIGHUP)
-        try:
-            self.broker.wait_log(' ' + outcome, begin, STOP_DEADLINE / 2)
-        except mqtt.Timeout:  # ThreadSanitizer may have kept it
-            os.kill(self.broker.pid, signal.SIGHUP)
-            self.broker.wait_log(' ' + outcome, begin, STOP_DEADLINE)
-        return '\n'.join(self.broker.log[begin:])
+        return self.broker.reload(' ' + outcome)
 
 
 class Decisions(AclCase):

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
 import threading
@@ -84,14 +83,7 @@ class FileCase(unittest.TestCase):
     def reload(self, outcome='reloaded', text=None):
         if text is not None:
             self.write(text)
-        begin = len(self.broker.log)
-        os.kill(self.broker.pid, signal.SIGHUP)
-        try:
-            self.broker.wait_log(' ' + outcome, begin, STOP_DEADLINE / 2)
-        except mqtt.Timeout:  # ThreadSanitizer may have kept it
-            os.kill(self.broker.pid, signal.SIGHUP)
-            self.broker.wait_log(' ' + outcome, begin, STOP_DEADLINE)
-        return '\n'.join(self.broker.log[begin:])
+        return self.broker.reload(' ' + outcome)
 
 
 def line(user, kind='sha512'):

@@ -65,15 +65,7 @@ class ReloadCase(unittest.TestCase):
     def reload(self, outcome, **changes):
         """The log from SIGHUP to its outcome."""
         self.write(**changes)
-        begin = len(self.broker.log)
-        self.signal()
-        try:
-            self.broker.wait_log(' ' + outcome, begin, STOP_DEADLINE / 2)
-        except mqtt.Timeout:  # ThreadSanitizer may have kept it: see Broker.stop
-            if self.broker.sanitized:
-                self.signal()
-            self.broker.wait_log(' ' + outcome, begin, STOP_DEADLINE)
-        return '\n'.join(self.broker.log[begin:])
+        return self.broker.reload(' ' + outcome)
 
     def opts(self, outcome='reloaded', **options):
         return self.reload(outcome, plugins={'opts': {'options': options}})

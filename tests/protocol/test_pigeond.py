@@ -209,12 +209,7 @@ class Reload(unittest.TestCase):
         """Rewrites the configuration, sends SIGHUP, waits for its outcome; the lines about it."""
         with open(self.path, 'w', encoding='utf-8') as f:
             f.write(text or json.dumps(merge(self.options, changes)))
-        begin = len(self.broker.log)
-        os.kill(self.broker.pid, signal.SIGHUP)
-        deadline = now() + STOP_DEADLINE
-        while not any(re.search(rf'\b{outcome}\b', line) for line in self.broker.log[begin:]):
-            self.assertLess(now(), deadline, self.broker.report())
-        return '\n'.join(self.broker.log[begin:])
+        return self.broker.reload(f' {outcome} ')
 
     def client(self, port, name, **kw):
         where = type('Where', (), {'address': ('127.0.0.1', port)})

@@ -5,14 +5,13 @@ import json
 import os
 import re
 import shutil
-import signal
 import socket
 import ssl
 import unittest
 import warnings
 
 import mqtt
-from broker import LISTENER, STOP_DEADLINE, Broker, now, pigeon_only
+from broker import LISTENER, Broker, pigeon_only
 from mqtt import V5, V311
 
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
@@ -63,14 +62,7 @@ class Tls(unittest.TestCase):
         config['listeners'][0]['tls'].update(tls)
         with open(path, 'w', encoding='utf-8') as f:
             json.dump(config, f)
-        begin = len(self.broker.log)
-        deadline, again = now() + STOP_DEADLINE, 0
-        while not any(re.search(rf'\b{outcome}\b', line) for line in self.broker.log[begin:]):
-            self.assertLess(now(), deadline, self.broker.report())
-            if now() >= again:  # a sanitizer may keep a signal
-                os.kill(self.broker.pid, signal.SIGHUP)
-                again = now() + (2 if self.broker.sanitized else 2 * STOP_DEADLINE)
-        return '\n'.join(self.broker.log[begin:])
+        return self.broker.reload(f' {outcome} ')
 
     def assert_refused(self, context, name='refused'):
         with self.assertRaises(REFUSED):

@@ -4,7 +4,6 @@ import grp
 import json
 import os
 import pwd
-import signal
 import socket
 import stat
 import tempfile
@@ -144,8 +143,7 @@ class File(UnixCase):
         options['listeners'][1].update(mode='0600', group=str(os.getgid()))
         with open(path, 'w', encoding='utf-8') as f:
             json.dump(options, f)
-        os.kill(b.pid, signal.SIGHUP)
-        b.wait_log('reloaded')
+        b.reload('reloaded')
         self.assertEqual(stat.S_IMODE(os.stat(self.path).st_mode), 0o600)
         c.ping()
         self.assertEqual(b.stop(), 0)
