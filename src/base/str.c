@@ -22,6 +22,14 @@ int str_dup_r(struct str s, struct str *r_out)
     return 0;
 }
 
+struct str str_cut(struct str *rest, char c)
+{
+    const char *at = rest->len ? memchr(rest->ptr, c, rest->len) : NULL;
+    struct str first = at ? str_make(rest->ptr, (size_t)(at - rest->ptr)) : *rest;
+    *rest = at ? str_make(at + 1, rest->len - first.len - 1) : STR_NULL;
+    return first;
+}
+
 void str_free(struct str *s)
 {
     free((void *)(uintptr_t)s->ptr);

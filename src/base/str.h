@@ -37,6 +37,9 @@ static inline bool str_starts(struct str s, struct str prefix)
     return s.len >= prefix.len && (prefix.len == 0 || memcmp(s.ptr, prefix.ptr, prefix.len) == 0);
 }
 
+/* Cuts off what stands before the first `c`, which goes too; the whole, and STR_NULL is left,
+ * without one. */
+struct str str_cut(struct str *rest, char c);
 /* Copies `s` to the heap with a NUL behind it; NULL when out of memory. Freed with free(). */
 char *str_dup(struct str s);
 /* As str_dup, into a view: 0 or -ENOMEM. The old value of *r_out is not freed. */

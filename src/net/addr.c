@@ -5,6 +5,17 @@
 #include <string.h>
 #include <sys/socket.h>
 
+void addr_unmap(struct addr *a)
+{
+    static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
+
+    if (a->kind != ADDR_IPV6 || memcmp(a->ip, mapped, sizeof(mapped)) != 0)
+        return;
+    memmove(a->ip, a->ip + 12, 4);
+    memset(a->ip + 4, 0, 12);
+    a->kind = ADDR_IPV4;
+}
+
 void addr_from_sockaddr(struct addr *r_addr, const struct sockaddr *sa, size_t len)
 {
     struct addr a = { .kind = ADDR_NONE };
@@ -20,14 +31,10 @@ void addr_from_sockaddr(struct addr *r_addr, const struct sockaddr *sa, size_t l
         struct sockaddr_in6 in6;
 
         memcpy(&in6, sa, sizeof(in6));
+        a.kind = ADDR_IPV6;
         a.port = ntohs(in6.sin6_port);
-        if (IN6_IS_ADDR_V4MAPPED(&in6.sin6_addr)) {
-            a.kind = ADDR_IPV4;
-            memcpy(a.ip, in6.sin6_addr.s6_addr + 12, 4);
-        } else {
-            a.kind = ADDR_IPV6;
-            memcpy(a.ip, &in6.sin6_addr, 16);
-        }
+        memcpy(a.ip, &in6.sin6_addr, 16);
+        addr_unmap(&a);
     } else if (len >= sizeof(sa->sa_family) && sa->sa_family == AF_UNIX) {
         a.kind = ADDR_LOCAL;
     }
@@ -50,7 +57,7 @@ bool addr_is_equal(const struct addr *a, const struct addr *b)
     return a->kind == b->kind && memcmp(a->ip, b->ip, sizeof(a->ip)) == 0;
 }
 
-static bool read_port(struct str text, uint16_t *r_port)
+bool addr_read_port(struct str text, uint16_t *r_port)
 {
     uint32_t n = 0;
 
@@ -94,27 +101,26 @@ static bool split_port(struct str text, struct str *r_host, struct str *r_port)
 
 bool addr_parse(struct str text, struct addr *r_addr)
 {
-    struct sockaddr_in in = { .sin_family = AF_INET };
-    struct sockaddr_in6 in6 = { .sin6_family = AF_INET6 };
+    struct addr a = { .kind = ADDR_NONE };
     struct str host, port;
     char ip[INET6_ADDRSTRLEN];
-    uint16_t n = 0;
 
     if (!text.len || !split_port(text, &host, &port) || host.len >= sizeof(ip))
         return false;
-    if (port.ptr && !read_port(port, &n))
+    if (port.ptr && !addr_read_port(port, &a.port))
         return false;
     memcpy(ip, host.ptr, host.len);
     ip[host.len] = '\0';
     if (strlen(ip) != host.len)
         return false;
-    if (text.ptr[0] != '[' && inet_pton(AF_INET, ip, &in.sin_addr) == 1)
-        addr_from_sockaddr(r_addr, (struct sockaddr *)&in, sizeof(in));
-    else if (inet_pton(AF_INET6, ip, &in6.sin6_addr) == 1)
-        addr_from_sockaddr(r_addr, (struct sockaddr *)&in6, sizeof(in6));
+    if (text.ptr[0] != '[' && inet_pton(AF_INET, ip, a.ip) == 1)
+        a.kind = ADDR_IPV4;
+    else if (inet_pton(AF_INET6, ip, a.ip) == 1)
+        a.kind = ADDR_IPV6;
     else
         return false;
-    r_addr->port = n;
+    addr_unmap(&a);
+    *r_addr = a;
     return true;
 }
 

@@ -10,6 +10,7 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
+struct buf;
 struct layer;
 struct stream;
 
@@ -46,6 +47,8 @@ struct layer { /* embedded in the layer's object */
 ssize_t layer_below_read(struct layer *l, void *buf, size_t len);
 ssize_t layer_below_writev(struct layer *l, const struct iovec *iov, int n_iov);
 ssize_t layer_below_write(struct layer *l, const void *buf, size_t len);
+/* Sends what is in `b` and gives its memory back. 0: all of it; -EAGAIN: again when writable. */
+int layer_below_send(struct layer *l, struct buf *b);
 /* The operation that is about to return -EAGAIN is to be tried again when the socket is writable.
  */
 void layer_want_write(struct layer *l);

@@ -29,15 +29,6 @@ static bool begins(const uint8_t *data, size_t len, const uint8_t *start, size_t
 /* ---- version 1: a line of text -----------------------------------------------------------------
  */
 
-/* Up to the next blank, or the end. */
-static struct str word(struct str *line)
-{
-    const char *at = line->len ? memchr(line->ptr, ' ', line->len) : NULL;
-    struct str w = at ? str_make(line->ptr, (size_t)(at - line->ptr)) : *line;
-    *line = at ? str_make(at + 1, line->len - w.len - 1) : STR_NULL;
-    return w;
-}
-
 static bool read_ip(struct str text, int family, uint8_t r_ip[16])
 {
     char ip[INET6_ADDRSTRLEN];
@@ -48,24 +39,16 @@ static bool read_ip(struct str text, int family, uint8_t r_ip[16])
     return inet_pton(family, ip, r_ip) == 1;
 }
 
+/* Version 1 has no leading zeros. */
 static bool read_port(struct str text, uint16_t *r_port)
 {
-    uint32_t n = 0;
-    if (text.len == 0 || text.len > 5 || (text.ptr[0] == '0' && text.len > 1))
-        return false;
-    for (uint32_t i = 0; i < text.len; i++) {
-        if (text.ptr[i] < '0' || text.ptr[i] > '9')
-            return false;
-        n = n * 10 + (uint32_t)(text.ptr[i] - '0');
-    }
-    *r_port = (uint16_t)n;
-    return n <= UINT16_MAX;
+    return !(text.len > 1 && text.ptr[0] == '0') && addr_read_port(text, r_port);
 }
 
 /* What stands between "PROXY " and CR LF. */
 static bool read_v1(struct str line, struct proxy_header *h)
 {
-    struct str protocol = word(&line);
+    struct str protocol = str_cut(&line, ' ');
     bool four = str_eq(protocol, STR("TCP4"));
     uint8_t other[16];
     uint16_t other_port;
@@ -75,7 +58,8 @@ static bool read_v1(struct str line, struct proxy_header *h)
         return false;
     h->has_source = true;
     h->source.kind = four ? ADDR_IPV4 : ADDR_IPV6;
-    struct str from = word(&line), to = word(&line), from_port = word(&line);
+    struct str from = str_cut(&line, ' '), to = str_cut(&line, ' '),
+               from_port = str_cut(&line, ' ');
     int family = four ? AF_INET : AF_INET6;
     return read_ip(from, family, h->source.ip) && read_ip(to, family, other) &&
            read_port(from_port, &h->source.port) && line.ptr && read_port(line, &other_port);
@@ -165,17 +149,6 @@ static int parse_v2(const uint8_t *data, size_t len, struct proxy_header *h)
     return 0;
 }
 
-/* Addresses that are IPv4 in IPv6's clothes are IPv4 everywhere else, too. */
-static void unmap(struct addr *a)
-{
-    static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
-    if (a->kind != ADDR_IPV6 || memcmp(a->ip, mapped, sizeof(mapped)) != 0)
-        return;
-    memmove(a->ip, a->ip + 12, 4);
-    memset(a->ip + 4, 0, 12);
-    a->kind = ADDR_IPV4;
-}
-
 int proxy_header_parse(const uint8_t *data, size_t len, struct proxy_header *r_header)
 {
     struct proxy_header h = { 0 };
@@ -190,7 +163,7 @@ int proxy_header_parse(const uint8_t *data, size_t len, struct proxy_header *r_h
         r = -EPROTO;
     if (r)
         return r;
-    unmap(&h.source);
+    addr_unmap(&h.source);
     *r_header = h;
     return 0;
 }

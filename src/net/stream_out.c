@@ -130,6 +130,21 @@ void layer_want_write(struct layer *l)
     l->stream->want_write = true;
 }
 
+int layer_below_send(struct layer *l, struct buf *b)
+{
+    while (buf_len(b) > 0) {
+        ssize_t n = layer_below_write(l, buf_ptr(b), buf_len(b));
+
+        if (n == -EAGAIN)
+            layer_want_write(l);
+        if (n < 0)
+            return (int)n;
+        buf_consume(b, (size_t)n);
+    }
+    buf_fini(b);
+    return 0;
+}
+
 bool layer_take_budget(struct layer *l)
 {
     struct loop *loop = l->stream->loop;

@@ -30,26 +30,15 @@ struct tls {
     bool drained;      /* what OpenSSL still holds is no whole record */
 };
 
-static struct tls *of(struct layer *l)
+static struct tls *of(const struct layer *l)
 {
     return container_of(l, struct tls, layer);
 }
 
-/* 0: nothing is left. */
+/* 0: nothing is left. An idle connection holds no buffer. */
 static int send_rest(struct tls *t)
 {
-    while (buf_len(&t->out) > 0) {
-        ssize_t n = layer_below_write(&t->layer, buf_ptr(&t->out), buf_len(&t->out));
-
-        if (n == -EAGAIN)
-            layer_want_write(&t->layer);
-        if (n < 0)
-            return (int)n;
-        buf_consume(&t->out, (size_t)n);
-    }
-    buf_fini(&t->out); /* an idle connection holds no buffer */
-    buf_init(&t->out);
-    return 0;
+    return layer_below_send(&t->layer, &t->out);
 }
 
 /* ---- what OpenSSL takes for its socket ------------------------------------------------------ */
@@ -75,8 +64,10 @@ static int bio_write(BIO *bio, const char *data, int len)
         t->err = -ENOMEM;
         return -1;
     }
-    if (done < n)
+    if (done < n) {
+        layer_want_write(&t->layer); /* in a handshake nothing is flushed */
         layer_want_flush(&t->layer);
+    }
     return len;
 }
 
@@ -158,9 +149,8 @@ static int result(struct tls *t, int r)
 static int tls_handshake(struct layer *l)
 {
     struct tls *t = of(l);
-    int r;
+    int r = send_rest(t);
 
-    r = send_rest(t);
     if (r < 0 || SSL_is_init_finished(t->ssl))
         return r;
     if (!layer_take_budget(l))
@@ -173,8 +163,6 @@ static int tls_handshake(struct layer *l)
         return send_rest(t);
     }
     r = result(t, r);
-    if (r == -EAGAIN && send_rest(t) < 0)
-        return t->err ? t->err : -EAGAIN;
     return r ? r : -ECONNRESET;
 }
 
@@ -247,7 +235,7 @@ static int tls_flush(struct layer *l)
 
 static size_t tls_pending(const struct layer *l)
 {
-    const struct tls *t = container_of(l, const struct tls, layer);
+    const struct tls *t = of(l);
 
     if (t->err || t->yielded)
         return 1; /* the error itself, or what was left in the socket */
@@ -321,14 +309,9 @@ struct layer *tls_of(const struct stream *s)
 
 /* ---- who it is ------------------------------------------------------------------------------ */
 
-static const struct tls *of_const(const struct layer *l)
-{
-    return container_of(l, const struct tls, layer);
-}
-
 void tls_peer(const struct layer *l, struct tls_peer *r_peer)
 {
-    SSL *ssl = of_const(l)->ssl;
+    SSL *ssl = of(l)->ssl;
 
     *r_peer = (struct tls_peer){
         .version = SSL_get_version(ssl),
@@ -336,13 +319,13 @@ void tls_peer(const struct layer *l, struct tls_peer *r_peer)
         .has_cert =
             SSL_get0_peer_certificate(ssl) != NULL && SSL_get_verify_result(ssl) == X509_V_OK,
         .resumed = SSL_session_reused(ssl),
-        .identity = of_const(l)->context->identity,
+        .identity = of(l)->context->identity,
     };
 }
 
 int tls_peer_cert(const struct layer *l, uint8_t **r_der, size_t *r_len)
 {
-    X509 *cert = SSL_get0_peer_certificate(of_const(l)->ssl);
+    X509 *cert = SSL_get0_peer_certificate(of(l)->ssl);
     unsigned char *out;
     int len = cert ? i2d_X509(cert, NULL) : 0;
 
@@ -432,7 +415,7 @@ static int name_san(const X509 *cert, char **r_name)
 
 int tls_peer_name(const struct layer *l, enum tls_identity which, char **r_name)
 {
-    X509 *cert = SSL_get0_peer_certificate(of_const(l)->ssl);
+    X509 *cert = SSL_get0_peer_certificate(of(l)->ssl);
 
     if (!cert)
         return -ENOENT;

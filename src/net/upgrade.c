@@ -1,4 +1,5 @@
 #include "net/upgrade.h"
+#include "base/base64.h"
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <strings.h>
@@ -38,19 +39,10 @@ static struct str trim(struct str s)
     return s;
 }
 
-/* Cuts off what stands before the first `c`; the whole without one. */
-static struct str cut(struct str *rest, char c)
-{
-    const char *at = rest->len ? memchr(rest->ptr, c, rest->len) : NULL;
-    struct str first = at ? str_make(rest->ptr, (size_t)(at - rest->ptr)) : *rest;
-    *rest = at ? str_make(at + 1, rest->len - first.len - 1) : STR_NULL;
-    return first;
-}
-
 static bool list_has(struct str list, struct str word)
 {
     while (list.len)
-        if (is_same(trim(cut(&list, ',')), word))
+        if (is_same(trim(str_cut(&list, ',')), word))
             return true;
     return false;
 }
@@ -89,8 +81,8 @@ static int refuse(struct upgrade *u, uint32_t status, const char *fault)
 
 static int read_request_line(struct upgrade *u, struct str line)
 {
-    u->method = cut(&line, ' ');
-    u->target = cut(&line, ' ');
+    u->method = str_cut(&line, ' ');
+    u->target = str_cut(&line, ' ');
     if (!is_token(u->method) || !str_eq(line, STR("HTTP/1.1")))
         return refuse(u, 400, "the request is not one of HTTP/1.1");
     for (uint32_t i = 0; i < u->target.len; i++)
@@ -112,7 +104,7 @@ static int take_once(struct upgrade *u, struct str *field, struct str value, con
 static void take_protocols(struct upgrade *u, struct str list)
 {
     while (list.len && !u->protocol.ptr) {
-        struct str one = trim(cut(&list, ','));
+        struct str one = trim(str_cut(&list, ','));
         if (str_eq(one, STR("mqtt")) || str_eq(one, STR("mqttv3.1")))
             u->protocol = one;
     }
@@ -155,7 +147,7 @@ static int read_lines(struct upgrade *u, struct str head)
 {
     bool first = true;
     while (head.len > 2) {
-        struct str line = cut(&head, '\n');
+        struct str line = str_cut(&head, '\n');
         line.len--; /* its CR */
         if (first) {
             first = false;
@@ -163,7 +155,7 @@ static int read_lines(struct upgrade *u, struct str head)
                 return -1;
             continue;
         }
-        struct str name = cut(&line, ':');
+        struct str name = str_cut(&line, ':');
         if (!line.ptr || !is_token(name)) /* folded lines, too */
             return refuse(u, 400, "a header line is none");
         if (take_field(u, name, trim(line)) < 0)
@@ -175,18 +167,11 @@ static int read_lines(struct upgrade *u, struct str head)
 /* ---- the verdict -------------------------------------------------------------------------------
  */
 
-/* 16 bytes in base64: 22 characters and "==", the last character with four bits that are 0. */
+/* 16 bytes in base64. */
 static bool is_key(struct str key)
 {
-    if (key.len != KEY_TEXT || memcmp(key.ptr + 22, "==", 2) != 0)
-        return false;
-    for (uint32_t i = 0; i < 22; i++) {
-        char c = key.ptr[i];
-        if (!(c >= '0' && c <= '9') && !((c | 0x20) >= 'a' && (c | 0x20) <= 'z') && c != '+' &&
-            c != '/')
-            return false;
-    }
-    return strchr("AQgw", key.ptr[21]) != NULL;
+    char bytes[KEY_TEXT / 4 * 3];
+    return key.len == KEY_TEXT && base64_decode(key.ptr, key.len, bytes) == 16;
 }
 
 /* The host without the port; "[::1]:80" has colons in it. */
@@ -196,7 +181,7 @@ static struct str host_only(struct str host)
     const char *bracket = host.len && *from == '[' ? memchr(from, ']', host.len) : NULL;
     if (bracket)
         return str_make(from, (size_t)(bracket + 1 - from));
-    return cut(&host, ':');
+    return str_cut(&host, ':');
 }
 
 static bool is_host_of(struct str origin, struct str host)
@@ -222,7 +207,7 @@ static bool is_welcome(const struct upgrade *u, const struct upgrade_rules *rule
 static int judge(struct upgrade *u, const struct upgrade_rules *rules)
 {
     struct str query = u->target;
-    struct str path = cut(&query, '?');
+    struct str path = str_cut(&query, '?');
     if (!u->host.ptr)
         return refuse(u, 400, "Host is missing");
     if (!str_eq(u->method, STR("GET")))
@@ -235,7 +220,7 @@ static int judge(struct upgrade *u, const struct upgrade_rules *rules)
         return refuse(u, 400, "Sec-WebSocket-Version is missing");
     if (!str_eq(u->version, STR("13")))
         return refuse(u, 426, "another version of WebSocket");
-    if (!u->key.ptr || !is_key(u->key))
+    if (!is_key(u->key))
         return refuse(u, 400, "Sec-WebSocket-Key is missing or wrong");
     if (!is_welcome(u, rules))
         return refuse(u, 403, "this origin is not in the listener's `origins`");

@@ -51,31 +51,33 @@ static struct websocket *ws_of(const struct layer *l)
 /* ---- upgrade -----------------------------------------------------------------------------------
  */
 
+/* Cuts off what stands behind the last comma, without blanks around it; the whole without one. */
+static struct str cut_last(struct str *rest)
+{
+    const char *comma = rest->len ? memrchr(rest->ptr, ',', rest->len) : NULL;
+    const char *from = comma ? comma + 1 : rest->ptr;
+    struct str last = str_make(from, rest->len - (size_t)(from - rest->ptr));
+    *rest = comma ? str_make(rest->ptr, (size_t)(comma - rest->ptr)) : STR_NULL;
+    while (last.len && last.ptr[0] == ' ')
+        last = str_make(last.ptr + 1, last.len - 1);
+    while (last.len && last.ptr[last.len - 1] == ' ')
+        last.len--;
+    return last;
+}
+
 /* The nearest address that no proxy of ours has, from the end of the list [RFC 7239, 5.2]. */
 static void take_forwarded(struct websocket *ws, const struct upgrade *u)
 {
     struct addr peer = *stream_peer(ws->layer.stream);
+    struct str rest = STR_NULL;
+    uint32_t i = u->n_forwarded;
 
-    for (uint32_t i = u->n_forwarded; i-- > 0;) {
-        struct str rest = u->forwarded[i];
-        for (;;) {
-            const char *comma = rest.len ? memrchr(rest.ptr, ',', rest.len) : NULL;
-            const char *from = comma ? comma + 1 : rest.ptr;
-            struct str one = str_make(from, rest.len - (size_t)(from - rest.ptr));
-            if (!transport_trusts(ws->transport, &peer))
-                goto found;
-            while (one.len && one.ptr[0] == ' ')
-                one = str_make(one.ptr + 1, one.len - 1);
-            while (one.len && one.ptr[one.len - 1] == ' ')
-                one.len--;
-            if (!addr_parse(one, &peer))
-                goto found;
-            if (!comma)
-                break;
-            rest.len = (uint32_t)(comma - rest.ptr);
-        }
+    while (transport_trusts(ws->transport, &peer) && (rest.ptr || i > 0)) {
+        if (!rest.ptr)
+            rest = u->forwarded[--i];
+        if (!addr_parse(cut_last(&rest), &peer))
+            break;
     }
-found:
     stream_set_peer(ws->layer.stream, &peer);
 }
 
@@ -119,16 +121,10 @@ static int read_request(struct websocket *ws)
 
 static int send_answer(struct websocket *ws)
 {
-    while (buf_len(&ws->answer) > 0) {
-        ssize_t n = layer_below_write(&ws->layer, buf_ptr(&ws->answer), buf_len(&ws->answer));
+    int r = layer_below_send(&ws->layer, &ws->answer);
 
-        if (n == -EAGAIN)
-            layer_want_write(&ws->layer);
-        if (n < 0)
-            return (int)n;
-        buf_consume(&ws->answer, (size_t)n);
-    }
-    buf_fini(&ws->answer);
+    if (r < 0)
+        return r;
     if (ws->state == WS_REFUSING) {
         layer_say_farewell(&ws->layer);
         return -EPROTO;
