@@ -180,7 +180,7 @@ static void set_water(struct conn *c)
     stream_set_water(c->stream, high < WATER_LOW ? high / 2 : WATER_LOW, high);
 }
 
-static void refuse_stream(struct shard *s, struct stream *m_stream, const char *why)
+void conn_refuse(struct shard *s, struct stream *m_stream, const char *why)
 {
     char address[ADDR_TEXT_MAX];
     addr_text(stream_peer(m_stream), address);
@@ -198,23 +198,23 @@ void conn_accept(struct broker *b, struct loop *loop, uint32_t listener, uint32_
     SHARD_ASSERT(s);
     shard_count(s, N_ACCEPTED, 1);
     if (s->stopping) {
-        refuse_stream(s, m_stream, "shutting down");
+        conn_refuse(s, m_stream, "shutting down");
         return;
     }
     struct conn *c = conn_new(s, chains, m_stream);
     if (!c) {
-        refuse_stream(s, m_stream, "out of memory");
+        conn_refuse(s, m_stream, "out of memory");
         return;
     }
     if (count_in(c, l, &why)) {
-        refuse_stream(s, m_stream, why);
+        conn_refuse(s, m_stream, why);
         c->stream = NULL;
         c->state = CONN_CLOSED;
         conn_free(c);
         return;
     }
     c->transport = transport_of(l);
-    c->is_loopback = is_loopback(l, m_stream) && !stream_awaits_peer(m_stream);
+    c->is_loopback = !stream_awaits_peer(m_stream) && is_loopback(l, m_stream);
     c->client.may_be_anonymous = config_allows_anonymous(b->config, l, c->is_loopback);
     c->connect_due_ms = UINT64_MAX;
     if (b->config->connect_timeout_ms)

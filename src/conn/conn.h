@@ -21,6 +21,8 @@ void conn_teardown(struct broker *b);
  * number for the plugins (hooks_listener). */
 void conn_accept(struct broker *b, struct loop *loop, uint32_t listener, uint32_t chains,
                  struct stream *m_stream);
+/* [loop] Logs and counts a stream that does not become a connection, and aborts it. */
+void conn_refuse(struct shard *s, struct stream *m_stream, const char *why);
 /* [loop] Ends every connection of this loop, those without CONNECT too. MQTT 5 clients are told
  * the reason; wills are sent as the broker decides. For broker_setup.close_all. */
 void conn_close_all(struct shard *s, uint8_t reason);

@@ -27,6 +27,8 @@ struct door {
     struct config_listener *conf; /* as it was opened */
     struct config *next_config;   /* between prepare and commit: what it will be; NULL: closed */
     struct config_listener *next_conf;
+    uint32_t next_uid, next_gid; /* of a socket file; UINT32_MAX: not set */
+    int next_owner;              /* 0, or -EINVAL: nobody has that name */
     struct transport *transport; /* NULL: plain MQTT; as `conf` says, and the next one */
     struct transport *next_transport;
     bool is_started;
@@ -43,18 +45,6 @@ struct doors {
 
 /* ---- accept -------------------------------------------------------------------------------- */
 
-static void refuse_stream(struct door *door, struct loop *loop, struct stream *m_stream,
-                          const char *why)
-{
-    struct shard *s = &door->broker->shards[loop_index(loop)];
-    char address[ADDR_TEXT_MAX];
-    addr_text(stream_peer(m_stream), address);
-    shard_count(s, N_ACCEPTED, 1);
-    shard_count(s, N_REFUSED, 1);
-    log_info(s->log, "connection_refused", LZ("address", address), LZ("text", why));
-    stream_abort(&m_stream);
-}
-
 static void on_accept(void *ctx, struct loop *loop, struct stream *m_stream)
 {
     struct door *door = ctx;
@@ -66,11 +56,13 @@ static void on_accept(void *ctx, struct loop *loop, struct stream *m_stream)
     }
     if (door->transport)
         r = transport_apply(door->transport, m_stream);
-    if (r)
-        refuse_stream(door, loop, m_stream,
-                      r == -EACCES ? "not one of the trusted proxies" : "out of memory");
-    else
-        conn_accept(door->broker, loop, index, door->chains, m_stream);
+    if (r) {
+        struct shard *s = &door->broker->shards[loop_index(loop)];
+        shard_count(s, N_ACCEPTED, 1);
+        conn_refuse(s, m_stream, r == -EACCES ? "not one of the trusted proxies" : "out of memory");
+        return;
+    }
+    conn_accept(door->broker, loop, index, door->chains, m_stream);
 }
 
 /* ---- one door ------------------------------------------------------------------------------ */
@@ -142,15 +134,6 @@ static int plan_transport(struct doors *doors, struct door *door, const struct c
     return r ? refuse(doors, l, "", r) : 0;
 }
 
-/* What `config` wants of the door, when it becomes true. 0 or a negative errno: logged. */
-static int door_plan(struct doors *doors, struct door *door, struct config *config,
-                     struct config_listener *l)
-{
-    door->next_conf = l;
-    door->next_config = config_ref(config);
-    return plan_transport(doors, door, l);
-}
-
 static bool read_id(const char *text, uint32_t *r_id)
 {
     char *end;
@@ -181,6 +164,16 @@ static int find_owner(const struct config_listener *l, uint32_t *r_uid, uint32_t
     return 0;
 }
 
+/* What `config` wants of the door, when it becomes true. 0 or a negative errno: logged. */
+static int door_plan(struct doors *doors, struct door *door, struct config *config,
+                     struct config_listener *l)
+{
+    door->next_conf = l;
+    door->next_config = config_ref(config);
+    door->next_owner = find_owner(l, &door->next_uid, &door->next_gid);
+    return plan_transport(doors, door, l);
+}
+
 /* All addresses on one port. *r_address: the one that failed. */
 static int open_addresses(struct doors *doors, struct door *door, const char **r_address)
 {
@@ -188,10 +181,11 @@ static int open_addresses(struct doors *doors, struct door *door, const char **r
     struct listener_conf conf = { .port = l->unix_path ? 0 : (uint16_t)l->port,
                                   .unix_path = l->unix_path,
                                   .unix_mode = (uint32_t)l->mode,
+                                  .unix_uid = door->next_uid,
+                                  .unix_gid = door->next_gid,
                                   .unix_chown = l->owner || l->group };
-    int owner = find_owner(l, &conf.unix_uid, &conf.unix_gid);
-    if (owner)
-        return owner;
+    if (door->next_owner)
+        return door->next_owner;
     uint32_t n = l->unix_path ? 1 : l->bind.n;
     for (uint32_t i = 0; i < n; i++) {
         struct listener **socket = &door->sockets[door->n_sockets];
@@ -255,11 +249,16 @@ static bool same_list(const struct config_list *a, const struct config_list *b)
     return same;
 }
 
+static bool same_text(const char *a, const char *b)
+{
+    return a == b || (a && b && !strcmp(a, b));
+}
+
 /* Do both stand for the same sockets? What is spoken there is looked up at each accept. */
 static bool same_sockets(const struct config_listener *a, const struct config_listener *b)
 {
     if (a->unix_path || b->unix_path)
-        return a->unix_path && b->unix_path && !strcmp(a->unix_path, b->unix_path);
+        return same_text(a->unix_path, b->unix_path);
     return a->port == b->port && a->bind_written == b->bind_written &&
            same_list(&a->bind, &b->bind);
 }
@@ -335,40 +334,30 @@ void doors_abort(struct doors *doors)
     }
 }
 
-static bool same_text(const char *a, const char *b)
-{
-    return a == b || (a && b && !strcmp(a, b));
-}
-
 static bool same_mode(const struct config_listener *a, const struct config_listener *b)
 {
     return a->mode == b->mode && same_text(a->owner, b->owner) && same_text(a->group, b->group);
 }
 
 /* A path can be opened once only, so its socket stays and changes its permissions. */
-static void take_mode(struct doors *doors, const struct config_listener *l)
+static void take_mode(struct doors *doors, const struct door *door)
 {
-    uint32_t uid, gid;
-    int r = find_owner(l, &uid, &gid);
-    if (r)
-        errno = -r;
-    else if (l->owner || l->group)
-        r = lchown(l->unix_path, uid, gid);
+    const struct config_listener *l = door->next_conf;
+    int r = door->next_owner;
+    if (!r && (l->owner || l->group) && lchown(l->unix_path, door->next_uid, door->next_gid) < 0)
+        r = -errno;
     /* The permissions all the same: the narrower ones must not wait for a name. */
-    int e = errno;
     if (chmod(l->unix_path, (mode_t)l->mode) < 0)
-        r = -1;
-    else
-        errno = e;
+        r = -errno;
     if (r)
         log_error(doors->log, "listener_mode_refused", LZ("listener", l->name),
-                  LZ("path", l->unix_path), LZ("reason", strerror(errno)));
+                  LZ("path", l->unix_path), LZ("reason", strerror(-r)));
 }
 
 static void door_take(struct doors *doors, struct door *door, struct broker *broker)
 {
     if (door->conf->unix_path && !same_mode(door->conf, door->next_conf))
-        take_mode(doors, door->next_conf);
+        take_mode(doors, door);
     config_unref(&door->config);
     door->config = door->next_config;
     door->conf = door->next_conf;
