@@ -11,11 +11,6 @@
 
 #define OUT_MAX 65536u /* of a dump, before it is written */
 
-/* In the order in which the broker reads them [S5]. */
-static const uint32_t kinds[] = { PIGEON_SCAN_SESSIONS, PIGEON_SCAN_SUBS, PIGEON_SCAN_RETAINED,
-                                  PIGEON_SCAN_QUEUE,    PIGEON_SCAN_IN,   PIGEON_SCAN_WILLS };
-#define N_KINDS (sizeof(kinds) / sizeof(kinds[0]))
-
 /* One command over one store. */
 struct command {
     struct store_host from;
@@ -63,11 +58,11 @@ static int check_finished(struct store_host *h)
     bool unfinished = false;
     int r = fill_is_unfinished(h, &unfinished);
 
-    if (r)
+    if (r) {
         fprintf(stderr, "pigeond: the store '%s' cannot be read: %s\n", h->name, store_reason(r));
-    if (!r && !unfinished)
-        return EXIT_CODE_OK;
-    return r ? EXIT_CODE_STORE : say_unfinished(h->name);
+        return EXIT_CODE_STORE;
+    }
+    return unfinished ? say_unfinished(h->name) : EXIT_CODE_OK;
 }
 
 /* ---- rows ------------------------------------------------------------------------------------ */
@@ -119,13 +114,13 @@ static bool judge(struct command *c, const pigeon_op *op)
 /* Everything in the store, kind by kind. */
 static int scan(struct command *c, void (*row)(void *ctx, const pigeon_op *op))
 {
-    for (size_t i = 0; i < N_KINDS && !c->error; i++) {
-        c->what = kinds[i];
-        int r = store_scan_all(c->from.hooks, kinds[i], row, c);
+    for (size_t i = 0; i < STORE_N_KINDS && !c->error; i++) {
+        c->what = store_kinds[i];
+        int r = store_scan_all(c->from.hooks, store_kinds[i], row, c);
         uint32_t n_bad = store_scan_bad(c->from.hooks);
         if (n_bad)
             fprintf(c->faults, "bad rows: %s, %u without what their kind must have\n",
-                    store_kind_name(kinds[i]), n_bad);
+                    store_kind_name(store_kinds[i]), n_bad);
         c->judge.n_bad += n_bad;
         if (r && !c->error)
             c->error = r;

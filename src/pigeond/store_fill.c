@@ -39,13 +39,20 @@ struct fill {
 
 /* ---- units ----------------------------------------------------------------------------------- */
 
+/* The first one stays. */
+static int note(struct fill *f, int r)
+{
+    if (!f->error)
+        f->error = r;
+    return f->error;
+}
+
 static void on_done(struct store_wait *w, int status)
 {
     struct unit *u = container_of(w, struct unit, wait);
     struct fill *f = u->fill;
 
-    if (status && !f->error)
-        f->error = status;
+    note(f, status);
     f->bytes -= u->bytes;
     u->next = f->free_units;
     f->free_units = u;
@@ -81,10 +88,8 @@ static int unit_end(struct fill *f, uint64_t bytes)
     struct unit *u = f->free_units;
     int r = store_unit_end(f->host->hl, &u->wait);
 
-    if (r) {
-        f->error = f->error ? f->error : r;
-        return f->error;
-    }
+    if (r)
+        return note(f, r);
     f->free_units = u->next;
     f->n_free--;
     u->bytes = bytes;
@@ -252,9 +257,7 @@ int fill_row(struct fill *f, uint32_t what, const pigeon_op *op)
         if (!r)
             r = other_row(f, what, op);
     }
-    if (r && !f->error)
-        f->error = r;
-    return r;
+    return note(f, r);
 }
 
 /* ---- begin, end ------------------------------------------------------------------------------ */
@@ -313,13 +316,11 @@ int fill_is_unfinished(struct store_host *h, bool *r_unfinished)
 
 static int check_empty(struct store_host *h)
 {
-    static const uint32_t kinds[] = { PIGEON_SCAN_SESSIONS, PIGEON_SCAN_SUBS, PIGEON_SCAN_RETAINED,
-                                      PIGEON_SCAN_QUEUE,    PIGEON_SCAN_IN,   PIGEON_SCAN_WILLS };
     bool has = false;
     int r = 0;
 
-    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]) && !r && !has; i++)
-        r = store_host_has(h, kinds[i], 0, &has);
+    for (size_t i = 0; i < STORE_N_KINDS && !r && !has; i++)
+        r = store_host_has(h, store_kinds[i], 0, &has);
     return r ? r : has ? -EEXIST : 0;
 }
 
@@ -352,10 +353,8 @@ int fill_begin(struct store_host *h, struct fill **r_fill)
     bool unfinished = false;
     int r = f ? fill_is_unfinished(h, &unfinished) : -ENOMEM;
 
-    if (!r && unfinished)
-        r = empty(f);
-    if (!r && !unfinished)
-        r = check_empty(h);
+    if (!r)
+        r = unfinished ? empty(f) : check_empty(h);
     if (!r)
         r = put_mark(f);
     if (r)
@@ -367,11 +366,9 @@ int fill_begin(struct store_host *h, struct fill **r_fill)
 
 int fill_end(struct fill *f)
 {
-    int r = f->error ? f->error : end_message(f);
-
-    if (r && !f->error)
-        f->error = r;
-    r = settle(f);
+    if (!f->error)
+        note(f, end_message(f));
+    int r = settle(f);
     return r ? r : remove_mark(f);
 }
 

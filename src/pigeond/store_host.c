@@ -4,6 +4,10 @@
 #include <errno.h>
 #include <stdio.h>
 
+const uint32_t store_kinds[STORE_N_KINDS] = { PIGEON_SCAN_SESSIONS, PIGEON_SCAN_SUBS,
+                                              PIGEON_SCAN_RETAINED, PIGEON_SCAN_QUEUE,
+                                              PIGEON_SCAN_IN,       PIGEON_SCAN_WILLS };
+
 static int load(struct store_host *h)
 {
     struct loop_conf loops = { .n_loops = 1 };

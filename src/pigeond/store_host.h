@@ -6,6 +6,10 @@
 #include "config/config.h"
 #include "hooks/store.h"
 
+#define STORE_N_KINDS 6
+/* In the order in which the broker reads them [S5]. */
+extern const uint32_t store_kinds[STORE_N_KINDS];
+
 struct store_host {
     struct config *config;
     struct log *log; /* borrowed */

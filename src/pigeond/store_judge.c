@@ -9,8 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define TEXT_MAX 65535u
-
 struct known {
     uint64_t number;
     struct str client;
@@ -61,7 +59,7 @@ static struct str str_of(pigeon_str s)
 
 static bool is_text(pigeon_str s)
 {
-    return s.len <= TEXT_MAX && utf8_is_mqtt(s.ptr, s.len);
+    return s.len <= WIRE_STRING_MAX && utf8_is_mqtt(s.ptr, s.len);
 }
 
 static bool is_filter(pigeon_str s)
@@ -131,7 +129,7 @@ static const char *sub_fault(struct judge *j, const pigeon_op *op)
         return "its share name is not that of its key";
     if (s->effective.len && !is_filter(s->effective))
         return "its effective filter is none";
-    if (s->qos > 2 || s->retain_handling > 2 || s->id > 268435455)
+    if (s->qos > 2 || s->retain_handling > 2 || s->id > WIRE_VARINT_MAX)
         return "its options are out of range";
     j->n_shared += share.len > 0;
     return NULL;
