@@ -3,8 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FILTER_MAX 65535u
-
 void acl_file_free(struct acl_file **file)
 {
     struct acl_file *f = *file;

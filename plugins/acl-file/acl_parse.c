@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FILTER_MAX 65535u
-
 struct parser {
     struct textfile f;
     struct acl_file *file;

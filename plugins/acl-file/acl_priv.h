@@ -3,6 +3,8 @@
 #pragma once
 #include "acl.h"
 
+#define FILTER_MAX 65535u /* bytes of a topic filter */
+
 enum { SECTION_ANONYMOUS, SECTION_PATTERNS, SECTION_FIRST_OWN };
 
 /* Texts are views into acl_file.text. */

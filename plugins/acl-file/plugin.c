@@ -18,24 +18,19 @@ struct self {
     struct acl_file *file;
 };
 
-/* What prepare makes. */
-struct next {
-    struct acl_file *file;
-};
-
 /* ---- rules --------------------------------------------------------------------------- */
 
 struct push {
     const pigeon_host *host;
     pigeon_req *req;
     bool decides_subscribe;
-    int32_t result; /* of the host */
 };
 
 static int push(struct push *p, const char *filter, size_t len, uint32_t access, int32_t verdict)
 {
-    p->result = p->host->acl_add(p->req, pigeon_text(filter, len), access, verdict);
-    return p->result == PIGEON_OK ? 0 : 1;
+    int32_t r = p->host->acl_add(p->req, pigeon_text(filter, len), access, verdict);
+
+    return r == PIGEON_OK ? 0 : 1;
 }
 
 static int push_rule(void *arg, const char *filter, size_t len, unsigned access)
@@ -61,13 +56,9 @@ static int push_rule(void *arg, const char *filter, size_t len, unsigned access)
 /* What no rule allows is denied; '#' is not about topics that begin with '$'. */
 static int push_rest(struct push *p, const struct acl_file *file)
 {
-    uint32_t access = PIGEON_ACL_PUBLISH | PIGEON_ACL_DELIVER;
-
     if (acl_file_each_hidden(file, push_rule, p) != 0)
         return 1;
-    if (p->decides_subscribe)
-        access |= PIGEON_ACL_SUBSCRIBE;
-    return push(p, "#", 1, access, PIGEON_DENY);
+    return push_rule(p, "#", 1, ACL_DENY);
 }
 
 static int32_t pre_connect(void *arg, pigeon_req *req, const pigeon_connect *connect)
@@ -192,15 +183,10 @@ static void destroy(void *arg)
 static int32_t prepare(void *arg, const pigeon_conf *conf, void **out)
 {
     struct self *self = arg;
-    struct next *next = calloc(1, sizeof(*next));
-    int32_t r;
+    struct acl_file *next;
+    int32_t r = load(self->host, conf, &next);
 
-    if (!next)
-        return PIGEON_E_NOMEM;
-    r = load(self->host, conf, &next->file);
-    if (r != PIGEON_OK)
-        free(next);
-    else
+    if (r == PIGEON_OK)
         *out = next;
     return r;
 }
@@ -217,27 +203,24 @@ static int invalidate(void *arg, const char *user)
 static void commit(void *arg, void *m_next)
 {
     struct self *self = arg;
-    struct next *next = m_next;
-    struct acl_file *old;
+    struct acl_file *next = m_next, *old;
 
     pthread_rwlock_wrlock(&self->lock);
     old = self->file;
-    self->file = next->file;
+    self->file = next;
     pthread_rwlock_unlock(&self->lock);
-    tell(self->host, next->file);
-    if (acl_file_diff(old, next->file, invalidate, self) < 0)
+    tell(self->host, next);
+    if (acl_file_diff(old, next, invalidate, self) < 0)
         invalidate(self, NULL);
     acl_file_free(&old);
-    free(next);
 }
 
 static void abort_next(void *self, void *m_next)
 {
-    struct next *next = m_next;
+    struct acl_file *next = m_next;
 
     (void)self;
-    acl_file_free(&next->file);
-    free(next);
+    acl_file_free(&next);
 }
 
 static const pigeon_option options[] = {

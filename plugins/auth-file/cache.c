@@ -86,12 +86,14 @@ static size_t set_of(const struct cache *c, const uint8_t *tag)
 
 bool cache_has(const struct cache *c, const uint8_t tag[CACHE_TAG], int64_t now_ns)
 {
+    const struct entry *set;
     bool found = false;
 
     if (c->n_sets == 0)
         return false;
+    set = &c->entries[set_of(c, tag)];
     for (size_t i = 0; i < WAYS; i++) {
-        const struct entry *e = &c->entries[set_of(c, tag) + i];
+        const struct entry *e = &set[i];
 
         found = (CRYPTO_memcmp(e->tag, tag, CACHE_TAG) == 0 && e->until_ns > now_ns) || found;
     }
@@ -100,13 +102,13 @@ bool cache_has(const struct cache *c, const uint8_t tag[CACHE_TAG], int64_t now_
 
 void cache_put(struct cache *c, const uint8_t tag[CACHE_TAG], int64_t now_ns, int64_t ttl_ns)
 {
-    struct entry *at;
+    struct entry *set, *at;
 
     if (c->n_sets == 0 || ttl_ns <= 0)
         return;
-    at = &c->entries[set_of(c, tag)];
+    at = set = &c->entries[set_of(c, tag)];
     for (size_t i = 0; i < WAYS; i++) {
-        struct entry *e = &c->entries[set_of(c, tag) + i];
+        struct entry *e = &set[i];
 
         if (memcmp(e->tag, tag, CACHE_TAG) == 0) {
             at = e;

@@ -203,14 +203,18 @@ static bool is_outdated(struct checker *c, struct job *job, bool *ok)
     return true;
 }
 
+static bool job_tag(struct checker *c, struct job *job, const char *name)
+{
+    return cache_tag(c->cache, name, job->user->hash, job->password.ptr, job->password.len,
+                     job->tag);
+}
+
 static int32_t judge(struct checker *c, struct job *job)
 {
     bool ok, again;
     int32_t unknown;
 
     do {
-        uint8_t tag[CACHE_TAG];
-
         ok = hash_verify(job->user->hash, job->password.ptr, job->password.len) && job->known;
         c->host->metric_add(c->host->inst, c->m_checked, 1);
         pthread_mutex_lock(&c->lock);
@@ -219,9 +223,8 @@ static int32_t judge(struct checker *c, struct job *job)
         if (ok && !again)
             let_in(c, job);
         pthread_mutex_unlock(&c->lock);
-        if (again && cache_tag(c->cache, job->user->name, job->user->hash, job->password.ptr,
-                               job->password.len, tag))
-            memcpy(job->tag, tag, sizeof(tag));
+        if (again)
+            job_tag(c, job, job->user->name);
     } while (again);
     if (ok)
         return PIGEON_ALLOW;
@@ -285,7 +288,7 @@ static struct job *job_new(struct checker *c, pigeon_req *req, const pigeon_conn
     job->password = connect->password;
     job->known = user != NULL;
     job->user = user ? user : other;
-    if (cache_tag(c->cache, name, job->user->hash, job->password.ptr, job->password.len, job->tag))
+    if (job_tag(c, job, name))
         return job;
     users_unref(&job->users);
     free(job);

@@ -14,15 +14,14 @@
 #include <argon2.h>
 #endif
 
-#define BASE64         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-#define CRYPT64        "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-#define DIGITS         "0123456789"
-#define DIGEST_LEN     64u /* of SHA-512 */
-#define DIGEST_TEXT    88u /* the same in base64 */
-#define SALT_MAX       256u
-#define SALT_NEW       16u
-#define ITERATIONS     210000u /* OWASP's number for PBKDF2 with SHA-512 */
-#define ITERATIONS_MAX 100000000u
+#define BASE64      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+#define CRYPT64     "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+#define DIGITS      "0123456789"
+#define DIGEST_LEN  64u /* of SHA-512 */
+#define DIGEST_TEXT 88u /* the same in base64 */
+#define SALT_MAX    256u
+#define SALT_NEW    16u
+#define ITERATIONS  210000u /* OWASP's number for PBKDF2 with SHA-512 */
 
 /* ---- Mosquitto's ----------------------------------------------------------------------- */
 
@@ -81,7 +80,7 @@ static bool take_pbkdf2(const char *hash, struct digest *r)
         return false;
     value = strtoul(hash + 3, NULL, 10);
     r->iterations = (unsigned)value;
-    return value >= 1 && value <= ITERATIONS_MAX && take_digest(hash + 3 + n + 1, r);
+    return value >= 1 && value <= HASH_ITERATIONS_MAX && take_digest(hash + 3 + n + 1, r);
 }
 
 static bool make_digest(const struct digest *d, const void *password, size_t len, uint8_t *out)
@@ -359,7 +358,7 @@ int hash_make(enum hash_kind kind, unsigned iterations, const void *password, si
 {
     switch (kind) {
     case HASH_PBKDF2:
-        if (iterations > ITERATIONS_MAX)
+        if (iterations > HASH_ITERATIONS_MAX)
             return -EINVAL;
         return text_of_digest(iterations ? iterations : ITERATIONS, password, len, r_hash);
     case HASH_SHA512: return text_of_digest(0, password, len, r_hash);

@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#define HASH_ITERATIONS_MAX 100000000u /* of PBKDF2 */
+
 #define HASH_MAX 512 /* longest hash, with the NUL */
 
 enum hash_kind {

@@ -387,14 +387,13 @@ static int usage(FILE *out)
 }
 
 #define ITERATIONS_MIN 1000u
-#define ITERATIONS_MAX 100000000u /* as the plugin takes them */
 
 static bool iterations_of(const char *text, unsigned *r_iterations)
 {
     char *end;
     unsigned long n = strtoul(text, &end, 10);
 
-    if (text[0] < '0' || text[0] > '9' || *end || n < ITERATIONS_MIN || n > ITERATIONS_MAX)
+    if (text[0] < '0' || text[0] > '9' || *end || n < ITERATIONS_MIN || n > HASH_ITERATIONS_MAX)
         return false;
     *r_iterations = (unsigned)n;
     return true;

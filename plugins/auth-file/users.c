@@ -150,20 +150,14 @@ const struct user *users_at(const struct users *users, size_t i)
     return &users->rows[i].user;
 }
 
+static int by_key(const void *name, const void *row)
+{
+    return strcmp(name, ((const struct row *)row)->user.name);
+}
+
 const struct user *users_find(const struct users *users, const char *name)
 {
-    size_t low = 0, high = users->n;
+    const struct row *row = bsearch(name, users->rows, users->n, sizeof(users->rows[0]), by_key);
 
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        int r = strcmp(users->rows[middle].user.name, name);
-
-        if (r == 0)
-            return &users->rows[middle].user;
-        if (r < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return NULL;
+    return row ? &row->user : NULL;
 }
