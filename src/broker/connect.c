@@ -194,8 +194,8 @@ static int take_values(struct connecting *n)
     return 0;
 }
 
-/* Rules of pre_connect are made of the names that the client had then. Would another plugin's values
- * turn them into somebody else's? */
+/* Rules of pre_connect are made of the names that the client had then. Would another plugin's
+ * values turn them into somebody else's? */
 static bool breaks_rules(const struct connecting *n)
 {
     const pigeon_client *view = &n->who->view;
@@ -206,9 +206,10 @@ static bool breaks_rules(const struct connecting *n)
             continue;
         if (n->client->has_early_rules)
             return true;
+        if (n->ask.hook != PIGEON_HOOK_PRE_CONNECT)
+            continue;
         for (const struct ask_value *w = n->ask.values; w; w = w->next)
-            if (w->kind == VALUE_ACL && w->entry != v->entry &&
-                n->ask.hook == PIGEON_HOOK_PRE_CONNECT)
+            if (w->kind == VALUE_ACL && w->entry != v->entry)
                 return true;
     }
     return false;
@@ -266,8 +267,8 @@ static enum step_result step_pre_connect(struct connecting *n)
         return refuse_ask(n);
     if (breaks_rules(n))
         return refuse_renamed(n);
-    for (const struct ask_value *v = n->ask.values; v; v = v->next)
-        n->client->has_early_rules = n->client->has_early_rules || v->kind == VALUE_ACL;
+    if (ask_value_last(&n->ask, VALUE_ACL))
+        n->client->has_early_rules = true;
     take_subject(n);
     int r = take_values(n);
     ask_fini(&n->ask);

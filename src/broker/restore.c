@@ -154,8 +154,7 @@ static void on_sum(void *ctx, const pigeon_op *op)
         return;
     struct backlog *b = &k->session->backlog;
     b->state = BACKLOG_STORED; /* read from the beginning when its client comes back */
-    /* The bytes as message_new counts them. */
-    backlog_set_stored(k->session, sum.rows, sum.bytes + sum.rows * (sizeof(struct message) + 5));
+    backlog_set_stored(k->session, sum.rows, sum.bytes + sum.rows * MESSAGE_OVERHEAD);
     b->ids_upto = sum.last_id_pos;
 }
 

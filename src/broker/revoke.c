@@ -100,12 +100,6 @@ static struct session *session_of(const struct recheck *r)
     return session && session->client && session->client->who == r->who ? session : NULL;
 }
 
-static void recheck_end(struct recheck *r)
-{
-    identity_unhold_rules(r->who);
-    recheck_free(r);
-}
-
 static void settle(struct recheck *r)
 {
     struct session *session = session_of(r);
@@ -142,7 +136,8 @@ static void recheck_next(struct recheck *r)
         settle(r);
         ask_fini(&r->ask);
     }
-    recheck_end(r);
+    identity_unhold_rules(r->who);
+    recheck_free(r);
 }
 
 /* All subscriptions of a client that is online are asked about; those now denied go. Rules that

@@ -254,11 +254,8 @@ static void read_certificates(struct builder *b, const struct node *list, struct
                    node_describe(list, what, sizeof(what)));
         return;
     }
-    tls->more = arena_array(&b->box->arena, list->n, sizeof(tls->more[0]));
-    if (!tls->more) {
-        no_memory(b);
+    if (!(tls->more = new_array(b, list->n, sizeof(tls->more[0]))))
         return;
-    }
     for (uint32_t i = 0; i < list->n; i++)
         read_block(b, &core_tls_files, list->items[i], list->items[i]->place, &tls->more[i], NULL,
                    NULL);

@@ -58,15 +58,19 @@ static const char *other_word(const struct table *t, struct str key)
                   { "hostname", "bind" }, { "interface", "bind" }, { "bind_address", "bind" },
                   { "listen", "bind" },   { "socket", "unix" } };
 
-    for (size_t w = 0; w < sizeof(words) / sizeof(words[0]); w++)
-        for (uint32_t i = 0; str_eq(key, str_from(words[w].word)) && i < t->n; i++)
-            if (str_eq(str_from(table_row(t, i).key), str_from(words[w].key)))
+    for (size_t w = 0; w < sizeof(words) / sizeof(words[0]); w++) {
+        if (!str_eq(key, str_from(words[w].word)))
+            continue;
+        for (uint32_t i = 0; i < t->n; i++)
+            if (!strcmp(table_row(t, i).key, words[w].key))
                 return words[w].key;
+    }
     return NULL;
 }
 
 static void unknown_key(const struct table *t, struct diag *d, const struct node *key)
 {
+    const char *other = other_word(t, key->text);
     struct suggest s;
     char hint[96];
     suggest_init(&s, key->text);
@@ -76,8 +80,8 @@ static void unknown_key(const struct table *t, struct diag *d, const struct node
         suggest_offer(&s, str_from(*section), "");
     if (t == &core_top)
         core_offer_nested(&s);
-    if (other_word(t, key->text)) {
-        s.best = str_from(other_word(t, key->text));
+    if (other) {
+        s.best = str_from(other);
         s.prefix = "";
     }
     diag_error(d, key->place, "unknown key '%.*s'%s%s%s",

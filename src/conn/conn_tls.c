@@ -42,6 +42,6 @@ void conn_tls_fini(struct conn_tls *tls)
 {
     free(tls->name);
     free(tls->cn);
-    free((void *)(uintptr_t)tls->cert.ptr);
+    str_free(&tls->cert);
     *tls = (struct conn_tls){ 0 };
 }

@@ -29,7 +29,7 @@ static struct str str_of(pigeon_str s)
 
 struct message *message_new(const struct message_parts *parts)
 {
-    uint64_t size = sizeof(struct message) + UINT64_C(5); /* a NUL behind each of five texts */
+    uint64_t size = MESSAGE_OVERHEAD;
     size += (uint64_t)parts->topic.len + parts->props.len + parts->payload.len;
     size += (uint64_t)parts->publisher.len + parts->publisher_user.len;
     if (size > UINT32_MAX)

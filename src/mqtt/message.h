@@ -18,6 +18,8 @@ struct message {
     char data[];
 };
 
+#define MESSAGE_OVERHEAD (sizeof(struct message) + 5) /* of `size`: a NUL behind each text, too */
+
 /* What a message is made from; views that are copied. */
 struct message_parts {
     struct str topic, props, payload; /* props: as forwarded, see wire/publish.h */
