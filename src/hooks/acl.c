@@ -155,21 +155,29 @@ static bool denies_subscriptions(const struct acl_entry *e)
 
 void acl_hold(struct acl *acl, uint32_t since)
 {
+    bool any = false;
+
     acl->n_holds++;
     for (struct acl_entry *e = acl->entries; e; e = e->next)
-        if (e->since > since && denies_subscriptions(e))
-            e->is_fresh = true;
-    changed(acl);
+        if (!e->is_fresh && e->since > since && denies_subscriptions(e))
+            any = e->is_fresh = true;
+    if (any)
+        changed(acl);
 }
 
 void acl_unhold(struct acl *acl)
 {
+    bool any = false;
+
     assert(acl->n_holds > 0);
     if (--acl->n_holds)
         return;
-    for (struct acl_entry *e = acl->entries; e; e = e->next)
+    for (struct acl_entry *e = acl->entries; e; e = e->next) {
+        any = any || e->is_fresh;
         e->is_fresh = false;
-    changed(acl);
+    }
+    if (any)
+        changed(acl);
 }
 
 static void forget_verdicts(struct acl *acl, uint32_t plugin);

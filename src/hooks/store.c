@@ -279,15 +279,9 @@ uint32_t store_keeps(const struct hooks *hooks)
     return hooks_store(hooks)->info.keeps;
 }
 
-/* A scan that is over comes first among the free ones, and keeps its numbers until it is used again. */
 uint32_t store_scan_bad(const struct hooks *hooks)
 {
-    struct store *store = hooks_store(hooks);
-
-    pthread_mutex_lock(&store->lock);
-    uint32_t n = store->free_scans ? store->free_scans->n_bad : 0;
-    pthread_mutex_unlock(&store->lock);
-    return n;
+    return hooks_store(hooks)->n_bad_rows;
 }
 
 /* ---- what the plugin calls ------------------------------------------------------------------- */
@@ -450,7 +444,8 @@ int store_attach(struct store *store, void *self)
     return 0;
 }
 
-/* A batch is closed when it has reached half of what the store takes, so that one more unit fits. */
+/* A batch is closed when it has reached half of what the store takes, so that one more unit fits.
+ */
 void store_set_batch(struct store *store, uint32_t max_ops)
 {
     uint32_t takes = store->info.max_batch_ops;

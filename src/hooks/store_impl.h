@@ -168,6 +168,7 @@ struct store {
     _Atomic uint64_t last_pos; /* written under the lock */
     uint32_t n_slots;
     struct scan_state *free_scans;
+    uint32_t n_bad_rows; /* of the last store_scan_all */
     _Atomic(struct token_slots *) slots[SLOT_CHUNKS];
 };
 

@@ -605,6 +605,7 @@ int store_scan_all(struct hooks *hooks, uint32_t what, void (*row)(void *ctx, co
             scan_more(sl, sc, n);
     }
     complain(store, sc);
+    store->n_bad_rows = sc->n_bad;
     pthread_mutex_lock(&sc->lock);
     sc->abandoned = true;
     pthread_mutex_unlock(&sc->lock);
