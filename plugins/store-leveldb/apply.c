@@ -191,20 +191,13 @@ static int32_t queue_add(struct db *db, const pigeon_op *op, uint32_t *r_gone)
     return r;
 }
 
-static bool queue_has(const struct db *db, uint64_t session, uint64_t pos)
-{
-    const struct queue *q = ledger_find(&db->ledger, session);
-
-    return q && ledger_has(q, pos);
-}
-
 static int32_t queue_upd(struct db *db, const pigeon_op *op)
 {
     char room[KEY_NUMBERS_MAX], *owned;
     struct bytes key = key2(room, 'q', op->pos, op->session), value;
     int32_t r;
 
-    if (!queue_has(db, op->session, op->pos))
+    if (!ledger_find_with(&db->ledger, op->session, op->pos))
         return PIGEON_OK;
     r = db_get(db, key, &value, &owned);
     if (r != PIGEON_OK)
@@ -233,20 +226,20 @@ static int32_t row_del(struct db *db, uint64_t session, uint64_t pos)
 
 static int32_t queue_del(struct db *db, uint64_t session, uint64_t pos)
 {
+    struct queue *q = ledger_find_with(&db->ledger, session, pos);
     int32_t r;
 
-    if (!queue_has(db, session, pos))
+    if (!q)
         return PIGEON_OK;
     r = row_del(db, session, pos);
-    return r == PIGEON_OK ? noted(ledger_del(&db->ledger, ledger_find(&db->ledger, session), pos))
-                          : r;
+    return r == PIGEON_OK ? noted(ledger_del(&db->ledger, q, pos)) : r;
 }
 
 /* To a member that has the message already, or is gone, it only ends. */
 static int32_t queue_move(struct db *db, const pigeon_op *op, uint32_t *r_gone)
 {
     const pigeon_rcpt *to = op_rcpt(op, 0);
-    struct queue *from = ledger_find(&db->ledger, op->session);
+    struct queue *from = ledger_find_with(&db->ledger, op->session, op->pos);
     struct queue *q = ledger_find(&db->ledger, to->session);
     char room[KEY_NUMBERS_MAX], *owned;
     struct bytes value;
@@ -254,7 +247,7 @@ static int32_t queue_move(struct db *db, const pigeon_op *op, uint32_t *r_gone)
     bool is_alone;
     int32_t r;
 
-    if (!from || !ledger_has(from, op->pos))
+    if (!from)
         return PIGEON_OK;
     *r_gone += !q;
     if (!q || ledger_has(q, op->pos))
@@ -371,7 +364,9 @@ int32_t db_has_target(void *self, const pigeon_op *op, bool *r_has)
     case PIGEON_OP_RETAIN_DEL: return has_text(db, 'r', NULL, op->key, r_has);
     case PIGEON_OP_QUEUE_UPD:
     case PIGEON_OP_QUEUE_DEL:
-    case PIGEON_OP_QUEUE_MOVE: *r_has = queue_has(db, op->session, op->pos); return PIGEON_OK;
+    case PIGEON_OP_QUEUE_MOVE:
+        *r_has = ledger_find_with(&db->ledger, op->session, op->pos);
+        return PIGEON_OK;
     case PIGEON_OP_IN_DEL: return has(db, key2(room, 'i', op->session, op->packet_id), r_has);
     case PIGEON_OP_WILL_DUE:
     case PIGEON_OP_WILL_TAKE:

@@ -129,7 +129,7 @@ int32_t db_keys(struct db *db, struct bytes prefix, struct keys *r_keys)
     for (const struct overlay_entry *e = db->changes.first; e && r == PIGEON_OK; e = e->later) {
         struct bytes key = { .ptr = e->key, .len = e->key_len };
 
-        if (begins_with(key, prefix) && overlay_find(&db->changes, key) && e->value)
+        if (begins_with(key, prefix) && overlay_is_said(e) && e->value)
             r = keys_add(r_keys, key);
     }
     return r;
@@ -160,6 +160,13 @@ static int32_t open_ldb(struct db *db)
     return db_status(db, error);
 }
 
+static void close_ldb(struct db *db)
+{
+    if (db->ldb)
+        leveldb_close(db->ldb);
+    db->ldb = NULL;
+}
+
 /* After a failed write: see the top of db.h. A new log needs room. */
 static int32_t mend(struct db *db)
 {
@@ -167,9 +174,7 @@ static int32_t mend(struct db *db)
 
     if (!db->is_torn)
         return PIGEON_OK;
-    if (db->ldb)
-        leveldb_close(db->ldb);
-    db->ldb = NULL;
+    close_ldb(db);
     r = open_ldb(db);
     if (r == PIGEON_E_FULL && place_give_up_reserve(db->place))
         r = open_ldb(db);
@@ -194,8 +199,8 @@ static int32_t db_commit(void *self, uint32_t durability)
     int32_t r;
 
     for (const struct overlay_entry *e = db->changes.first; e; e = e->later) {
-        if (!overlay_find(&db->changes, (struct bytes){ .ptr = e->key, .len = e->key_len }))
-            continue; /* was taken back */
+        if (!overlay_is_said(e))
+            continue;
         if (e->value)
             leveldb_writebatch_put(batch, e->key, e->key_len, e->value, e->value_len);
         else
@@ -305,18 +310,13 @@ static void settings(struct db *db, const pigeon_conf *conf)
     leveldb_readoptions_set_verify_checksums(db->read, 1);
 }
 
-static void say(const struct db *db, const char *text)
-{
-    db->place->host->log(db->place->host->inst, PIGEON_LOG_WARN, text);
-}
-
 static int32_t is_damaged(struct db *db, const char *what)
 {
     snprintf(db->place->error, sizeof(db->place->error), "%.300s: damaged: %s%s", db->place->path,
              what, db->salvage ? "; salvage goes on without it" : SALVAGE_HELP);
     if (!db->salvage)
         return PIGEON_E_IO;
-    say(db, db->place->error);
+    place_warn(db->place, db->place->error);
     return PIGEON_OK;
 }
 
@@ -349,13 +349,6 @@ static int32_t check_format(struct db *db, bool had_content)
              "newer one",
              db->place->path, (unsigned long long)format, DB_FORMAT);
     return PIGEON_E_NOTSUP;
-}
-
-static void close_ldb(struct db *db)
-{
-    if (db->ldb)
-        leveldb_close(db->ldb);
-    db->ldb = NULL;
 }
 
 /* Opens it, reads all there is, closes it. */
@@ -396,15 +389,16 @@ static int32_t salvage(struct db *db, bool tables_are_unknown)
 
     if (!tables_are_unknown && try_all(db, true) == PIGEON_OK)
         return PIGEON_OK;
-    say(db, db->place->error);
+    place_warn(db->place, db->place->error);
     if (!tables_are_unknown && try_all(db, false) == PIGEON_OK) {
-        say(db, "salvage: damaged commits of the log were left out");
+        place_warn(db->place, "salvage: damaged commits of the log were left out");
         return PIGEON_OK;
     }
     if (!tables_are_unknown && !tells_damage(db->place->error))
         return PIGEON_OK; /* nothing to be repaired; opening it says what it is */
     leveldb_repair_db(db->options, db->place->path, &error);
-    say(db, "salvage: what could be read was kept, the rest lies in lost/ of the database");
+    place_warn(db->place,
+               "salvage: what could be read was kept, the rest lies in lost/ of the database");
     return db_status(db, error);
 }
 
@@ -450,8 +444,7 @@ static void db_close(void *self)
 {
     struct db *db = self;
 
-    if (db->ldb)
-        leveldb_close(db->ldb);
+    close_ldb(db);
     if (db->options) {
         leveldb_options_destroy(db->options);
         leveldb_readoptions_destroy(db->read);

@@ -26,7 +26,7 @@ struct db {
     struct writer value; /* scratch */
 };
 
-/* A value as the open transaction sees it; *m_owned (free it) or a view into the overlay.
+/* A copy of the value as the open transaction sees it, *r_owned is where it is: free it.
  * PIGEON_E_GONE: none. */
 int32_t db_get(struct db *db, struct bytes key, struct bytes *r_value, char **r_owned);
 int32_t db_put(struct db *db, struct bytes key, struct bytes value);

@@ -86,11 +86,16 @@ static struct overlay_entry *find(const struct overlay *o, struct bytes key, uin
     return e;
 }
 
+bool overlay_is_said(const struct overlay_entry *e)
+{
+    return e->value != nothing;
+}
+
 const struct overlay_entry *overlay_find(const struct overlay *o, struct bytes key)
 {
     const struct overlay_entry *e = o->n ? find(o, key, hash_of(key)) : NULL;
 
-    return e && e->value != nothing ? e : NULL;
+    return e && overlay_is_said(e) ? e : NULL;
 }
 
 static void grow(struct overlay *o)

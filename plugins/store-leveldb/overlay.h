@@ -33,6 +33,8 @@ int overlay_init(struct overlay *o); /* 0 or -1: no memory */
 void overlay_fini(struct overlay *o);
 /* Forgets everything. */
 void overlay_clear(struct overlay *o);
+/* false: what was said was taken back. */
+bool overlay_is_said(const struct overlay_entry *e);
 /* NULL: nothing was said about this key. */
 const struct overlay_entry *overlay_find(const struct overlay *o, struct bytes key);
 /* value.ptr NULL: deleted. Copies both. 0 or -1: no memory, nothing has changed. */

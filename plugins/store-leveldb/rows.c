@@ -27,7 +27,7 @@ static int32_t damaged(struct reading *r, struct bytes key)
              r->db->place->path, key.ptr[0], key_number(key, 0));
     if (!r->db->salvage)
         return PIGEON_E_IO;
-    r->db->place->host->log(r->db->place->host->inst, PIGEON_LOG_WARN, r->db->place->error);
+    place_warn(r->db->place, r->db->place->error);
     r->is_skipped = true;
     return PIGEON_OK;
 }

@@ -260,8 +260,10 @@ static void settle_alone(struct journal *j, struct outcome *o)
 }
 
 /* The transaction of the group has failed: each batch shows by itself what it comes to. */
-static void group_scatter(struct journal *j)
+static void group_scatter(struct journal *j, int32_t r)
 {
+    j->engine->rollback(j->db);
+    take_error(j, r == PIGEON_E_IO ? r : PIGEON_OK);
     for (uint32_t i = 0; i < j->n_group; i++)
         settle_alone(j, &j->group[i]);
     j->n_group = 0;
@@ -275,9 +277,7 @@ static void group_end(struct journal *j)
         return;
     r = commit(j, j->durability);
     if (r != PIGEON_OK) {
-        j->engine->rollback(j->db);
-        take_error(j, r == PIGEON_E_IO ? r : PIGEON_OK);
-        group_scatter(j);
+        group_scatter(j, r);
         return;
     }
     count(j, j->m_batches, j->n_group);
@@ -327,9 +327,7 @@ static void group_add(struct journal *j, const pigeon_batch *batch)
     *o = (struct outcome){ .batch = batch };
     r = apply(j, o, 0);
     if (r != PIGEON_OK) {
-        j->engine->rollback(j->db);
-        take_error(j, r == PIGEON_E_IO ? r : PIGEON_OK);
-        group_scatter(j);
+        group_scatter(j, r);
         return;
     }
     j->n_ops += batch->nops;

@@ -147,6 +147,24 @@ static int pos_del(struct queue *q, uint64_t pos)
     return 0;
 }
 
+struct queue *ledger_each(const struct ledger *l, uint32_t *at)
+{
+    while (l->queues.cells && *at <= l->queues.mask) {
+        const uint64_t *cell = l->queues.cells + 2 * (size_t)(*at)++;
+
+        if (cell[0])
+            return (struct queue *)(uintptr_t)cell[1];
+    }
+    return NULL;
+}
+
+struct queue *ledger_find_with(const struct ledger *l, uint64_t session, uint64_t pos)
+{
+    struct queue *q = ledger_find(l, session);
+
+    return q && ledger_has(q, pos) ? q : NULL;
+}
+
 bool ledger_next(const struct queue *q, uint64_t after, uint64_t *r_first, uint64_t *r_last)
 {
     uint32_t i = runs_upto(q, after);
@@ -340,9 +358,9 @@ void ledger_undo(struct ledger *l)
 void ledger_fini(struct ledger *l)
 {
     ledger_commit(l);
-    for (uint32_t i = 0; l->queues.cells && i <= l->queues.mask; i++)
-        if (l->queues.cells[2 * (size_t)i])
-            queue_free((struct queue *)(uintptr_t)l->queues.cells[2 * (size_t)i + 1]);
+    uint32_t at = 0;
+    for (struct queue *q; (q = ledger_each(l, &at));)
+        queue_free(q);
     numbers_fini(&l->queues);
     numbers_fini(&l->bodies);
     free(l->changes);
@@ -353,12 +371,9 @@ void ledger_fini(struct ledger *l)
 
 void ledger_survey_begin(struct ledger *l)
 {
-    for (uint32_t i = 0; l->queues.cells && i <= l->queues.mask; i++) {
-        struct queue *q;
+    uint32_t at = 0;
 
-        if (!l->queues.cells[2 * (size_t)i])
-            continue;
-        q = (struct queue *)(uintptr_t)l->queues.cells[2 * (size_t)i + 1];
+    for (struct queue *q; (q = ledger_each(l, &at));) {
         q->at = q->n = 0;
         q->rows = q->bytes = q->last_id = 0;
     }

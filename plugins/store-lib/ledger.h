@@ -37,11 +37,15 @@ struct ledger {
 void ledger_fini(struct ledger *l);
 /* NULL: there is no such session. Good until the session is dropped and that is committed. */
 struct queue *ledger_find(const struct ledger *l, uint64_t session);
+/* One queue after another; *at is 0 at first. NULL: no more. */
+struct queue *ledger_each(const struct ledger *l, uint32_t *at);
 int ledger_add_session(struct ledger *l, uint64_t session); /* fine when it is there */
 int ledger_drop_session(struct ledger *l, uint64_t session);
 int ledger_add(struct ledger *l, struct queue *q, uint64_t pos);
 int ledger_del(struct ledger *l, struct queue *q, uint64_t pos);
 bool ledger_has(const struct queue *q, uint64_t pos);
+/* The session's queue if `pos` stands in it, else NULL. */
+struct queue *ledger_find_with(const struct ledger *l, uint64_t session, uint64_t pos);
 /* The first numbers behind `after` that follow one another. false: there are none. */
 bool ledger_next(const struct queue *q, uint64_t after, uint64_t *r_first, uint64_t *r_last);
 

@@ -11,14 +11,19 @@
 #define PROBE_NS    INT64_C(1000000000)
 #define PROBE_BYTES 65536
 
-static char *joined(const char *path, const char *rest)
+char *place_joined(const char *path, const char *ending)
 {
-    size_t n = strlen(path) + strlen(rest) + 1;
+    size_t n = strlen(path) + strlen(ending) + 1;
     char *name = malloc(n);
 
     if (name)
-        snprintf(name, n, "%s%s", path, rest);
+        snprintf(name, n, "%s%s", path, ending);
     return name;
+}
+
+void place_warn(const struct place *p, const char *text)
+{
+    p->host->log(p->host->inst, PIGEON_LOG_WARN, text);
 }
 
 int32_t place_refuse(const struct place *p, const char *what)
@@ -35,21 +40,21 @@ static int32_t name(struct place *p, const pigeon_conf *conf, const char *file, 
     char *dir;
 
     if (path.len) {
-        p->path = joined(path.ptr, "");
+        p->path = place_joined(path.ptr, "");
     } else if (p->host->state_dir && p->host->state_dir[0]) {
-        dir = joined(p->host->state_dir, "/");
-        p->path = dir ? joined(dir, file) : NULL;
+        dir = place_joined(p->host->state_dir, "/");
+        p->path = dir ? place_joined(dir, file) : NULL;
         free(dir);
     } else {
         return p->host->fail(p->host->inst, "path", help);
     }
-    p->reserve_path = p->path ? joined(p->path, "-reserve") : NULL;
+    p->reserve_path = p->path ? place_joined(p->path, "-reserve") : NULL;
     return p->reserve_path ? PIGEON_OK : PIGEON_E_NOMEM;
 }
 
 static int32_t lock(struct place *p)
 {
-    char *path = joined(p->path, "-lock"), who[64] = "";
+    char *path = place_joined(p->path, "-lock"), who[64] = "";
     int64_t pid;
 
     if (!path)

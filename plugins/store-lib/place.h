@@ -29,6 +29,10 @@ void place_fini(struct place *p);
  * returns. */
 int32_t place_refuse(const struct place *p, const char *what);
 
+void place_warn(const struct place *p, const char *text);
+/* A new text, `path` and `ending` behind it; free it. NULL: no memory. */
+char *place_joined(const char *path, const char *ending);
+
 /* Sets aside what the option `reserve` says. false: the disk has not so much. */
 bool place_open_reserve(struct place *p);
 /* false: there is nothing to give up. */

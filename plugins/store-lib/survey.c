@@ -41,6 +41,7 @@ int32_t survey(void *db, struct ledger *l, survey_rows_fn rows)
 static int32_t take_sums(const struct ledger *l, struct journal_cursor *c)
 {
     size_t n = 1;
+    uint32_t at = 0;
     struct sum *sums = calloc((size_t)l->queues.n + 1, sizeof(*sums));
 
     if (!sums || l->queues.n >= UINT32_MAX / sizeof(*sums)) {
@@ -48,11 +49,10 @@ static int32_t take_sums(const struct ledger *l, struct journal_cursor *c)
         return PIGEON_E_NOMEM;
     }
     sums[0] = (struct sum){ .last_pos = l->last_pos, .sum.size = sizeof(sums[0].sum) };
-    for (uint32_t i = 0; l->queues.cells && i <= l->queues.mask; i++) {
-        const struct queue *q = (const struct queue *)(uintptr_t)l->queues.cells[2 * (size_t)i + 1];
+    for (const struct queue *q; (q = ledger_each(l, &at));) {
         const struct run *last;
 
-        if (!l->queues.cells[2 * (size_t)i] || !q->n)
+        if (!q->n)
             continue;
         last = &q->runs[q->at + q->n - 1];
         sums[n++] = (struct sum){ .session = q->session,

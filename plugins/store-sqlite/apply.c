@@ -192,20 +192,13 @@ static int32_t queue_add(struct db *db, const pigeon_op *op, uint32_t *r_gone)
     return r == PIGEON_OK ? wait_more(db, op->pos, added) : r;
 }
 
-static bool queue_has(const struct db *db, uint64_t session, uint64_t pos)
-{
-    const struct queue *q = ledger_find(&db->ledger, session);
-
-    return q && ledger_has(q, pos);
-}
-
 static int32_t queue_upd(struct db *db, const pigeon_op *op)
 {
     static const enum statement both[] = { S_QUEUE_UPD, S_RCPT_UPD, S_QUEUE_UPD };
     uint32_t first = ledger_waiting(&db->ledger, op->pos) ? 1 : 0;
     int32_t r = PIGEON_OK;
 
-    if (!queue_has(db, op->session, op->pos))
+    if (!ledger_find_with(&db->ledger, op->session, op->pos))
         return PIGEON_OK;
     for (uint32_t i = first; i < first + 2 && r == PIGEON_OK; i++) {
         sqlite3_stmt *s = bind2(db, both[i], op->pos, op->session);
@@ -237,25 +230,25 @@ static int32_t row_del(struct db *db, uint64_t session, uint64_t pos)
 
 static int32_t queue_del(struct db *db, uint64_t session, uint64_t pos)
 {
+    struct queue *q = ledger_find_with(&db->ledger, session, pos);
     int32_t r;
 
-    if (!queue_has(db, session, pos))
+    if (!q)
         return PIGEON_OK;
     r = row_del(db, session, pos);
-    return r == PIGEON_OK ? noted(ledger_del(&db->ledger, ledger_find(&db->ledger, session), pos))
-                          : r;
+    return r == PIGEON_OK ? noted(ledger_del(&db->ledger, q, pos)) : r;
 }
 
 /* To a member that has the message already, or is gone, it only ends. */
 static int32_t queue_move(struct db *db, const pigeon_op *op, uint32_t *r_gone)
 {
     const pigeon_rcpt *to = op_rcpt(op, 0);
-    struct queue *from = ledger_find(&db->ledger, op->session);
+    struct queue *from = ledger_find_with(&db->ledger, op->session, op->pos);
     struct queue *q = ledger_find(&db->ledger, to->session);
     uint32_t added = 0;
     int32_t r;
 
-    if (!from || !ledger_has(from, op->pos))
+    if (!from)
         return PIGEON_OK;
     *r_gone += !q;
     if (!q || ledger_has(q, op->pos))
@@ -355,7 +348,9 @@ int32_t db_has_target(void *self, const pigeon_op *op, bool *r_has)
     case PIGEON_OP_RETAIN_DEL: return by_key(db, S_RETAIN_HAS, op, r_has);
     case PIGEON_OP_QUEUE_UPD:
     case PIGEON_OP_QUEUE_DEL:
-    case PIGEON_OP_QUEUE_MOVE: *r_has = queue_has(db, op->session, op->pos); return PIGEON_OK;
+    case PIGEON_OP_QUEUE_MOVE:
+        *r_has = ledger_find_with(&db->ledger, op->session, op->pos);
+        return PIGEON_OK;
     case PIGEON_OP_IN_DEL:
         bind2(db, S_IN_HAS, op->session, op->packet_id);
         return db_has(db, S_IN_HAS, r_has);

@@ -457,7 +457,7 @@ static int32_t salvage(struct db *db, int64_t cache_bytes)
     char *kept;
     int32_t r;
 
-    db->place->host->log(db->place->host->inst, PIGEON_LOG_WARN, db->place->error);
+    place_warn(db->place, db->place->error);
     close_file(db);
     kept = salvage_move_aside(db);
     if (!kept)

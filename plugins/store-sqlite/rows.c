@@ -25,7 +25,7 @@ static int32_t damaged(struct db *db, const char *table, uint64_t key)
              db->place->path, key, table);
     if (!db->salvage)
         return PIGEON_E_IO;
-    db->place->host->log(db->place->host->inst, PIGEON_LOG_WARN, db->place->error);
+    place_warn(db->place, db->place->error);
     return PIGEON_OK;
 }
 

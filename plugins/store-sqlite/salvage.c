@@ -24,11 +24,6 @@ static const struct {
     { "wills", "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?", { "session", "session DESC" } },
 };
 
-static void say(const struct db *db, const char *text)
-{
-    db->place->host->log(db->place->host->inst, PIGEON_LOG_WARN, text);
-}
-
 /* A name that is free, for the database and for its log. */
 static char *free_name(const char *path)
 {
@@ -46,15 +41,9 @@ static char *free_name(const char *path)
 
 static bool move_aside(const char *path, const char *to, const char *ending)
 {
-    size_t size = strlen(path) + strlen(to) + strlen(ending) + 1;
-    char *old = malloc(size), *new = malloc(size);
-    bool ok = old && new;
+    char *old = place_joined(path, ending), *new = place_joined(to, ending);
+    bool ok = old && new && (rename(old, new) == 0 || errno == ENOENT);
 
-    if (ok) {
-        snprintf(old, size, "%s%s", path, ending);
-        snprintf(new, size, "%s%s", to, ending);
-        ok = rename(old, new) == 0 || errno == ENOENT;
-    }
     free(old);
     free(new);
     return ok;
@@ -76,17 +65,16 @@ char *salvage_move_aside(struct db *db)
 void salvage_put_back(struct db *db, const char *kept)
 {
     static const char *const endings[] = { "-wal", "-shm", "" };
-    size_t size = strlen(db->place->path) + 8;
-    char *name = malloc(size);
 
-    for (size_t i = 0; name && i < sizeof(endings) / sizeof(endings[0]); i++) {
-        snprintf(name, size, "%s%s", db->place->path, endings[i]);
-        unlink(name);
+    for (size_t i = 0; i < PIGEON_COUNT(endings); i++) {
+        char *name = place_joined(db->place->path, endings[i]);
+
+        if (name)
+            unlink(name);
+        free(name);
     }
-    if (!name || !move_aside(kept, db->place->path, "-wal") ||
-        !move_aside(kept, db->place->path, ""))
-        say(db, "salvage: the damaged database stays where it was moved to");
-    free(name);
+    if (!move_aside(kept, db->place->path, "-wal") || !move_aside(kept, db->place->path, ""))
+        place_warn(db->place, "salvage: the damaged database stays where it was moved to");
 }
 
 /* One row of `from` into `into`; PIGEON_E_*: the new database takes no rows. */
@@ -145,7 +133,7 @@ static int32_t copy_all(struct db *db, sqlite3 *old)
     char text[160];
     int32_t r = PIGEON_OK;
 
-    for (size_t t = 0; t < sizeof(tables) / sizeof(tables[0]) && r == PIGEON_OK; t++) {
+    for (size_t t = 0; t < PIGEON_COUNT(tables) && r == PIGEON_OK; t++) {
         uint64_t rows = 0;
         bool is_broken = false;
 
@@ -154,7 +142,7 @@ static int32_t copy_all(struct db *db, sqlite3 *old)
             r = copy_table(db, old, t, tables[t].order[1], &rows, &is_broken);
         snprintf(text, sizeof(text), "salvage: %" PRIu64 " rows of %s kept%s", rows, tables[t].name,
                  is_broken ? ", others could not be read" : "");
-        say(db, text);
+        place_warn(db->place, text);
     }
     return r;
 }
@@ -181,9 +169,9 @@ int32_t salvage_copy(struct db *db, const char *from)
     int32_t r;
 
     snprintf(text, sizeof(text), "salvage: the damaged database is kept as %.500s", from);
-    say(db, text);
+    place_warn(db->place, text);
     if (!old) {
-        say(db, "salvage: nothing of it can be read");
+        place_warn(db->place, "salvage: nothing of it can be read");
         return PIGEON_OK;
     }
     r = db_status(db, sqlite3_exec(db->sql, "BEGIN", NULL, NULL, NULL));
