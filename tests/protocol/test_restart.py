@@ -11,6 +11,12 @@ from test_crash import FOREVER, stores
 DURABLE = {'clean': False, 'props': FOREVER}
 
 
+
+def wall_ms():
+    """As the broker counts lifetimes: whole milliseconds of the clock on the wall."""
+    return time.time_ns() // 1000000
+
+
 @unittest.skipIf(KIND != 'pigeon', 'mosquitto keeps less')
 class Restart(unittest.TestCase):
     def each(self, run, options=None):
@@ -51,13 +57,13 @@ class Restart(unittest.TestCase):
     def test_what_is_retained_for_a_time_ends_in_the_next_life(self):
         def run(broker):
             pub = self.client(broker, 'pub')
-            began = time.monotonic()
+            began_ms = wall_ms()
             self.assertIn(pub.publish('kept', b'a', 1, retain=True), (0, 0x10))
             broker.restart(crash=True)
             deadline = time.monotonic() + mqtt.DEADLINE
             while self.retained(broker, 'kept'):
                 self.assertLess(time.monotonic(), deadline, 'it does not end')
-            self.assertGreaterEqual(time.monotonic(), began + 4)
+            self.assertGreaterEqual(wall_ms(), began_ms + 4000)
         self.each(run, {'limits': {'retained_ttl': '4s'}})
 
     def retained(self, broker, topic):
