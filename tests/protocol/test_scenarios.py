@@ -710,7 +710,7 @@ class Stopping(Refused):
         with self.own(store_fail(hold_file=self.hold_file)) as b:
             c = self.begin(b)
             b.process.terminate()
-            time.sleep(0.3)
+            b.wait_log(' stopping ')
             self.let_go()
             self.assertEqual(b.stop(term=False), 0)
             got = {name: self.rest(c[name]) for name in c}
